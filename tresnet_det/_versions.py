@@ -1,0 +1,51 @@
+"""This package's version, and the ranges of what it runs on.
+
+The ranges cannot be requirements of the distribution: OpenMMLab's stack and
+the maintained fork install the same import names under other distribution
+names, and pip would lay one over the other. So they are checked at import,
+by import name.
+"""
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+from packaging.specifiers import SpecifierSet
+
+__all__ = ['RANGES', '__version__', 'check_versions']
+
+__version__ = '0.1.0'
+
+RANGES = {  # in the order in which they import one another
+    'torch': '>=2.1',
+    'mmengine': '>=0.10,<1',
+    'mmcv': '>=2.1,<3',
+    'mmdet': '>=3.3,<4',
+}
+_REMEDY = {'torch': 'pip install "torch{}"'}
+_MM_REMEDY = ('pip install "tresnet_det[openmmlab]" (or [onedl], the '
+              'maintained fork) into a fresh environment')
+
+
+def check_versions(ranges: Mapping[str, str] = RANGES) -> None:
+    """Imports what this package builds on and compares the versions.
+
+    Args:
+        ranges: import name -> version specifier (PEP 440).
+
+    Raises:
+        ImportError: a package is missing, fails to import (mmdet refuses an
+            mmcv that does not fit it) or is outside its range; the message
+            says what came, what was expected and how to mend it.
+    """
+    for name, wanted in ranges.items():
+        remedy = _REMEDY.get(name, _MM_REMEDY).format(wanted)
+        try:
+            found = importlib.import_module(name).__version__
+        except (ImportError, AssertionError) as error:
+            raise ImportError(
+                f'tresnet_det needs {name}{wanted}, and importing {name} '
+                f'fails with: {error} To mend it: {remedy}') from error
+        if not SpecifierSet(wanted).contains(found, prereleases=True):
+            raise ImportError(f'tresnet_det needs {name}{wanted}, but '
+                              f'{found} is installed. To mend it: {remedy}')
