@@ -1,0 +1,266 @@
+"""Finding, reading and writing files of weights, safely.
+
+Files are told apart by their first bytes. Pickles are read with
+``weights_only=True`` and nothing else, so none of them can run code.
+Whatever goes wrong is a :class:`CheckpointError` that says what came, what
+was expected and how to mend it.
+"""
+import difflib
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any, Dict, Mapping, Tuple
+
+import torch
+from torch import Tensor
+
+from .checkpoint_formats import CheckpointError, StateDict
+
+__all__ = ['PUBLISHED', 'fetch', 'read_weights', 'write_weights']
+
+# Weights on the Hugging Face hub under timm/, by huggingface_hub's client.
+PUBLISHED = (
+    'tresnet_m.miil_in21k_ft_in1k', 'tresnet_m.miil_in21k',
+    'tresnet_m.miil_in1k', 'tresnet_m.miil_in1k_448', 'tresnet_l.miil_in1k',
+    'tresnet_l.miil_in1k_448', 'tresnet_xl.miil_in1k',
+    'tresnet_xl.miil_in1k_448', 'tresnet_v2_l.miil_in21k_ft_in1k',
+    'tresnet_v2_l.miil_in21k')
+_HUB_FILES = ('model.safetensors', 'pytorch_model.bin')
+
+# Where the state dict is in a checkpoint, first found first taken. timm keeps
+# its averaged weights, which are those it evaluates, beside the raw ones.
+# MMEngine's 'ema_state_dict' is absent with reason: its EMAHook swaps the two
+# on saving, so 'state_dict' holds the average and that one the raw weights.
+_WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
+
+
+def fetch(checkpoint: str) -> Path:
+    """Find the file that a checkpoint's name means, downloading if need be.
+
+    Args:
+        checkpoint: Path of a file, ``timm://NAME`` (the repository timm/NAME
+            of the Hugging Face hub, kept in its cache) or an http(s) address
+            (kept in torch.hub's cache).
+
+    Raises:
+        CheckpointError: The name has an unknown scheme, or the download
+            failed and nothing is in the cache.
+    """
+    scheme, found, rest = checkpoint.partition('://')
+    if not found:
+        return Path(checkpoint).expanduser()
+    if scheme == 'timm':
+        return _from_hub(rest)
+    if scheme in ('http', 'https'):
+        return _from_web(checkpoint)
+    raise CheckpointError(
+        f'{checkpoint!r} begins with the unknown scheme {scheme}://; give a '
+        'path, timm://NAME, http://... or https://...')
+
+
+def _from_hub(name: str) -> Path:
+    """Download timm/NAME, or find it in the hub client's cache."""
+    # Late: not needed to read a file, and it settles its cache on import.
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import EntryNotFoundError
+
+    def failed(error: Exception) -> CheckpointError:
+        near = difflib.get_close_matches(name, PUBLISHED, n=3)
+        known = '' if name in PUBLISHED else (
+            f' No weights of that name are known; '
+            f'{"near are" if near else "known are"} '
+            f'{", ".join(near or PUBLISHED)}.')
+        return CheckpointError(
+            f'timm://{name} could not be downloaded and is not in the cache '
+            f'({type(error).__name__}: {str(error).strip()}).{known} Without '
+            f'network: download {_HUB_FILES[0]} from '
+            f'https://huggingface.co/timm/{name} on another machine and give '
+            'its path, checkpoint=\'/path/to/model.safetensors\'.')
+
+    for filename in _HUB_FILES:
+        try:
+            path = Path(hf_hub_download(f'timm/{name}', filename))
+        except EntryNotFoundError as error:
+            missing = error  # the other file may be there, or in the cache
+        except Exception as error:  # the client's errors share no base class
+            raise failed(error) from error
+        else:
+            _check_sha256(path)
+            return path
+    raise failed(missing) from missing
+
+
+def _check_sha256(path: Path) -> None:
+    """Compare a file of the hub's cache with its checksum.
+
+    The cache's link leads to a blob named by its sha256; the client itself
+    compares the size alone.
+    """
+    if not path.is_symlink():
+        return
+    expected = Path(os.readlink(path)).name
+    if not re.fullmatch(r'[0-9a-f]{64}', expected):
+        return
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for chunk in iter(lambda: file.read(1 << 20), b''):
+            digest.update(chunk)
+    if digest.hexdigest() != expected:
+        raise CheckpointError(
+            f'{path} is damaged: its sha256 is {digest.hexdigest()}, the '
+            f'hub\'s {expected}. Delete {path.resolve()} and try again')
+
+
+def _from_web(url: str) -> Path:
+    """Download an address into torch.hub's folder, or find it there."""
+    name = re.sub(r'[?#].*', '', url).rpartition('/')[2] or 'weights'
+    # Files of one name at two addresses must not be taken for one another.
+    mark = hashlib.sha256(url.encode()).hexdigest()[:12]
+    path = Path(torch.hub.get_dir()) / 'tresnet_det' / f'{mark}-{name}'
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f'{url} could not be downloaded ({error}). Download it by '
+                'other means and give the path of the file') from error
+    return path
+
+
+def read_weights(path: Path,
+                 map_location: str = 'cpu') -> Tuple[StateDict, Dict[str, Any]]:
+    """Read the state dict and the metadata of a file.
+
+    Args:
+        path: A safetensors file or one written by ``torch.save``.
+        map_location: Device on which the tensors are put.
+
+    Returns:
+        The state dict with the keys of the file, and the file's own remarks
+        (safetensors metadata, the ``meta`` entry of a checkpoint).
+
+    Raises:
+        CheckpointError: The file cannot be read, would run code, or holds no
+            state dict.
+    """
+    try:
+        with open(path, 'rb') as file:
+            head = file.read(9)
+    except FileNotFoundError:
+        raise CheckpointError(f'{path} does not exist. Expected is the path '
+                              'of a checkpoint, timm://NAME or an http(s) '
+                              'address') from None
+    except IsADirectoryError:
+        raise CheckpointError(f'{path} is a directory; give the path of the '
+                              'checkpoint in it') from None
+    except OSError as error:
+        raise CheckpointError(f'{path} cannot be opened: {error.strerror}. '
+                              'Check who may read it') from error
+    if not head:
+        raise CheckpointError(f'{path} is empty (0 bytes); copy or download '
+                              'it again')
+    # 8 bytes of length, then a JSON header.
+    if head[8:] == b'{' or path.suffix == '.safetensors':
+        return _read_safetensors(path, map_location)
+    if head.startswith((b'PK\x03\x04', b'\x80')):  # zip or bare pickle
+        return _read_pickle(path, map_location)
+    raise CheckpointError(
+        f'{path} is no checkpoint: it begins with {head!r}, and neither '
+        'safetensors nor torch.save writes that. Was a web page or a Git LFS '
+        'pointer downloaded in its place?')
+
+
+def _read_safetensors(path: Path,
+                      device: str) -> Tuple[StateDict, Dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework='pt', device=device) as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}
+            return state, dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f'{path} is no whole safetensors file ({error}); it may be cut '
+            'short. Copy or download it again') from error
+
+
+def _read_pickle(path: Path,
+                 map_location: str) -> Tuple[StateDict, Dict[str, Any]]:
+    try:
+        content = torch.load(path, map_location=map_location,
+                             weights_only=True)
+    except Exception as error:  # a damaged pickle fails in any way at all
+        text = str(error)
+        refused = re.search(r'(?:GLOBAL|[Uu]nsupported class) ([\w.]+)', text)
+        if refused:
+            raise CheckpointError(
+                f'{path} was refused, and nothing in it was run: it asks for '
+                f'{refused[1]}, which is no weight. If you trust where it '
+                'comes from, save its state dict alone (torch.save('
+                'model.state_dict(), ...)) or as safetensors, there where it '
+                'can be loaded') from None
+        raise CheckpointError(
+            f'{path} cannot be read as a file of torch.save '
+            f'({type(error).__name__}: {text.strip()[:200]}); it may be cut '
+            'short. Copy or download it again') from error
+    return _unwrap(path, content)
+
+
+def _unwrap(path: Path, content: Any) -> Tuple[StateDict, Dict[str, Any]]:
+    """Find the state dict in what a checkpoint holds."""
+    meta: Dict[str, Any] = {}
+    while isinstance(content, Mapping):
+        if isinstance(content.get('meta'), Mapping):
+            meta.update(content['meta'])
+        inner = next((key for key in _WRAPPERS
+                      if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        content = content[inner]
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f'{path} holds a {type(content).__name__}; expected is a state '
+            f'dict, bare or under one of the keys {", ".join(_WRAPPERS)}')
+    others = [str(key) for key, value in content.items()
+              if not (isinstance(key, str) and isinstance(value, Tensor))]
+    if others or not content:
+        raise CheckpointError(
+            f'{path} is no checkpoint: it has no state dict under any of the '
+            f'keys {", ".join(_WRAPPERS)}, and is none itself: '
+            f'{", ".join(others[:4]) or "nothing"} is no tensor')
+    return dict(content), meta
+
+
+def write_weights(path: Path, state: StateDict, wrapper: str,
+                  meta: Mapping[str, str]) -> None:
+    """Write a state dict, whole or not at all.
+
+    Args:
+        path: Where to; the ending ``.safetensors`` chooses that format, any
+            other a file of ``torch.save``.
+        state: The state dict.
+        wrapper: Key under which ``torch.save`` gets it.
+        meta: Remarks to keep with it.
+
+    Raises:
+        CheckpointError: The file cannot be written there.
+    """
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import save_file
+
+            # 'format' is what other libraries ask a safetensors file for.
+            save_file({key: value.contiguous()
+                       for key, value in state.items()},
+                      temporary, {'format': 'pt', **meta})
+        else:
+            torch.save({wrapper: state, 'meta': dict(meta)}, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f'{path} cannot be written: {error}. Is the '
+                              'folder there, and writable?') from error
+    finally:
+        temporary.unlink(missing_ok=True)
