@@ -1,0 +1,29 @@
+# Whatever a target needs it makes first; nothing is done twice.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3,\
+	$(shell $(name) -c 'print("$(name)")' 2>/dev/null)) python3.11)
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+
+setup: ## Make .venv with everything in it (PYTHON=python3.11)
+	@$(PYTHON) tools/setup
+
+demo: setup ## Draw the demo data, train, evaluate, draw the detections
+	$(BIN)/python tools/demo.py
+
+test: setup ## Run the test suite
+	$(BIN)/python -m pytest
+
+lint: setup ## Run flake8, isort, codespell and mypy
+	$(BIN)/flake8
+	$(BIN)/isort --check-only --diff .
+	$(BIN)/codespell
+	$(BIN)/mypy
+
+clean: ## Delete .venv and what tools cache here; keep data and work_dirs
+	rm -rf .venv .setup.log build dist *.egg-info .mypy_cache .pytest_cache
