@@ -248,9 +248,12 @@ def from_ours(state: Mapping[str, Tensor], format_name: str) -> StateDict:
     ``'official'`` cannot hold every norm scale s. A negative one is made
     positive by turning the sign of the conv before it and of the running
     mean, which computes the same; one nearer to 0 than eps becomes eps. The
-    written gamma is the float next to s - eps for which ``|gamma| + eps``
-    rounds to s again, so that reading the file gives s bit for bit; the sign
-    and the last bit of a gamma read from an official file are not kept.
+    gamma written is the float next to s - eps for which ``|gamma| + eps``
+    rounds to s again. There is one for every s that was read from an
+    official file, so those come back bit for bit (gamma itself does not: its
+    sign is lost, and its last bit where adding eps rounded it away). Of
+    other scales a few around 1e-4 come back 1 ulp off, because float32
+    rounds the sum of any gamma and eps past them.
 
     Args:
         state: Tensors by our bare names.
@@ -290,9 +293,10 @@ def from_ours(state: Mapping[str, Tensor], format_name: str) -> StateDict:
 def _official_scales(state: Mapping[str, Tensor]) -> StateDict:
     """Turn plain norm scales into gammas of the official in-place norm."""
     state = dict(state)
-    for name in list(filter(_NORM_SCALE.fullmatch, state)):
-        scale = state[name]
-        start, norm, number = _NORM_SCALE.fullmatch(name).groups(default='')
+    for found in list(filter(None, map(_NORM_SCALE.fullmatch, state))):
+        start, norm, number = found.groups(default='')
+        scale = state[found[0]]
+        scale = scale.to(torch.promote_types(scale.dtype, torch.float32))
         if (scale < 0).any():
             sign = torch.where(scale < 0, -1, 1).to(scale.dtype)
             conv = f'{start}conv{number}.weight'
@@ -306,5 +310,5 @@ def _official_scales(state: Mapping[str, Tensor]) -> StateDict:
             better = (near.abs() + NORM_EPS == scale) \
                 & (gamma + NORM_EPS != scale)
             gamma = torch.where(better, near, gamma)
-        state[name] = gamma
+        state[found[0]] = gamma
     return state
