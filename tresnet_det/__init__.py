@@ -1,0 +1,27 @@
+"""TResNet (arXiv:2003.13630) for MMDetection 3.x.
+
+Importing this package checks the versions of what it builds on, registers its
+modules and lets torch.load read the checkpoints that mmengine writes; it does
+nothing else.
+"""
+from ._versions import __version__, check_versions
+
+check_versions()
+
+from mmdet.registry import MODELS as MMDET_MODELS  # noqa: E402
+from mmengine.registry import MODELS  # noqa: E402
+
+from .abn import InPlaceABN, SyncInPlaceABN  # noqa: E402
+from .backbone import TResNet  # noqa: E402
+from .runner import CheckedRunner  # noqa: E402
+from .safe_globals import allow_mmengine_checkpoints  # noqa: E402
+
+__all__ = ['CheckedRunner', 'InPlaceABN', 'SyncInPlaceABN', 'TResNet',
+           '__version__']
+
+allow_mmengine_checkpoints()
+for _module in (InPlaceABN, SyncInPlaceABN, TResNet):
+    # The root registry serves the other OpenMMLab libraries; a name with the
+    # scope, 'mmdet.TResNet', is looked up in mmdet's own registry only.
+    MODELS.register_module(module=_module)
+    MMDET_MODELS.register_module(module=_module)

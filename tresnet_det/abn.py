@@ -1,0 +1,140 @@
+"""The in-place activated batch norm as a module, alone and synchronised.
+
+Parameters, buffers and their names are those of torch's BatchNorm: the same
+state dict gives the same outputs here and in a batch norm followed by a leaky
+ReLU.
+"""
+from typing import Any, Callable, Optional
+
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .abn_functional import activated_batch_norm, gated_batch_norm
+from .abn_sync import Group
+
+__all__ = ['InPlaceABN', 'SyncInPlaceABN']
+
+ACTIVATIONS = ('leaky_relu', 'identity')
+
+
+class InPlaceABN(_BatchNorm):
+    """Batch norm and activation that keep one map for backward, not two.
+
+    It is a ``_BatchNorm``, so that code which looks for one (norm_eval,
+    weight decay, EMA, recalibration of statistics) finds it.
+
+    Args:
+        num_features: Channels C of the map.
+        eps: Added to the variance.
+        momentum: Share of the new batch in the running statistics; None for
+            the plain mean of all batches so far.
+        affine: Learn gamma and beta.
+        track_running_stats: Keep running statistics and use them in eval().
+        activation: 'leaky_relu' or 'identity'.
+        slope: The leaky ReLU's slope for negative values, above 0.
+
+    Shape:
+        Input and output: (N, C, ...), two dimensions or more.
+
+    Raises:
+        ValueError: Unknown activation, a slope that is not above 0, or an
+            input whose shape does not fit.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5,
+                 momentum: Optional[float] = 0.1, affine: bool = True,
+                 track_running_stats: bool = True,
+                 activation: str = 'leaky_relu', slope: float = 0.01,
+                 **factory_kwargs: Any) -> None:
+        if activation not in ACTIVATIONS:
+            raise ValueError(f'activation is {activation!r}, expected one of '
+                             f'{ACTIVATIONS}')
+        if not slope > 0:
+            raise ValueError(
+                f'slope is {slope!r}, expected a number above 0: the '
+                'activation is undone in backward, and a ReLU cannot be')
+        super().__init__(num_features, eps, momentum, affine,
+                         track_running_stats, **factory_kwargs)
+        self.activation = activation
+        self.slope = slope
+
+    @property
+    def qconfig(self) -> None:
+        # torch's convert_sync_batchnorm, which mmengine's sync_bn option
+        # calls, asks every _BatchNorm for this attribute while it replaces
+        # it by a SyncBatchNorm, which would drop the activation in silence.
+        raise TypeError(
+            f'{type(self).__name__} cannot be converted to SyncBatchNorm or '
+            'quantised: that would drop its activation. Remove sync_bn from '
+            "the config and use norm_cfg=dict(type='SyncInPlaceABN')")
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() < 2 or x.shape[1] != self.num_features:
+            raise ValueError(
+                f'The input has shape {tuple(x.shape)}, expected '
+                f'(N, {self.num_features}, ...)')
+
+    def bind(self) -> tuple:
+        """The arguments of the functional form that follow the map.
+
+        Counts the batch, as torch's BatchNorm does in its forward.
+        """
+        momentum = 0. if self.momentum is None else self.momentum
+        track = self.training and self.track_running_stats
+        if track and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:
+                momentum = 1. / float(self.num_batches_tracked)
+        batch = self.training or self.running_mean is None
+        stats = ((self.running_mean, self.running_var)
+                 if track or not batch else (None, None))
+        return (self.weight, self.bias, *stats, batch, momentum, self.eps,
+                self._group(batch))
+
+    def _group(self, batch_statistics: bool) -> Group:
+        return None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check_input_dim(x)
+        slope = self.slope if self.activation == 'leaky_relu' else None
+        return activated_batch_norm(x, *self.bind(), slope)
+
+    def forward_gated(self, x: Tensor,
+                      gate: Callable[[Tensor], Tensor]) -> Tensor:
+        """The norm's output times ``gate`` of it, keeping ``x`` alone.
+
+        For a norm without activation whose output is read twice, as by
+        squeeze-and-excitation.
+        """
+        self._check_input_dim(x)
+        return gated_batch_norm(x, *self.bind(), gate)
+
+    def extra_repr(self) -> str:
+        return (f'{super().extra_repr()}, activation={self.activation}, '
+                f'slope={self.slope}')
+
+
+class SyncInPlaceABN(InPlaceABN):
+    """InPlaceABN whose training statistics are those of all processes.
+
+    Batches may differ in size between processes.  Without an initialised
+    process group it is an InPlaceABN.
+
+    Args:
+        process_group: The processes; None for all of them.  Other arguments
+            as in InPlaceABN.
+    """
+
+    def __init__(self, *args: Any,
+                 process_group: Optional['dist.ProcessGroup'] = None,
+                 **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.process_group = process_group
+
+    def _group(self, batch_statistics: bool) -> Group:
+        if not (batch_statistics and dist.is_available()
+                and dist.is_initialized()):
+            return None
+        group = self.process_group or dist.group.WORLD
+        return group if dist.get_world_size(group) > 1 else None

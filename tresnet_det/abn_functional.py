@@ -1,0 +1,322 @@
+"""Activated batch norm that keeps its output instead of its input.
+
+Source: "In-Place Activated BatchNorm for Memory-Optimized Training of DNNs",
+arXiv:1712.02616, and the TResNet paper, arXiv:2003.13630, section 2.1.
+
+A batch norm followed by an activation normally keeps two maps for backward:
+its input x and its output y, which the next layer keeps anyway.  A leaky ReLU
+and the affine part of the norm can be undone, so x need not be kept:
+
+    y = act(gamma * xhat + beta)   =>   xhat = (act^-1(y) - beta) / gamma
+
+This is again "subtract a mean, multiply by an inverse deviation", so the
+backward of torch's own batch norm, given act^-1(y) as its input, beta as its
+mean and 1 / gamma as its inverse deviation, returns the right gradients.  No
+kernel of ours is needed, on any device and in any memory format.
+
+Where rounding in y would be amplified too much (gamma small beside beta, or
+a slope that underflows the dtype) the channel cannot be undone.  Such a
+channel keeps its input; `recoverable` is the one rule that decides, and every
+gradient is that of batch norm and activation, gamma 0 included.
+"""
+from typing import Any, Callable, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .abn_sync import Group, combine_statistics, sum_over_group
+
+__all__ = ['activated_batch_norm', 'batch_norm', 'batch_norm_backward',
+           'gated_batch_norm', 'plain', 'recoverable']
+
+# A rounding error in y grows by 1 + |beta / gamma| when it is undone: at
+# most this plus one.  Trained channels lie well below, dead ones far above.
+MAX_AMPLIFICATION = 8.
+# Below this gamma, gamma ** 2 leaves the range of float32.
+MIN_GAMMA = 1e-8
+
+
+def recoverable(weight: Tensor, bias: Tensor, slope: float,
+                dtype: torch.dtype) -> Tensor:
+    """Tell which channels of the input can be computed from the output.
+
+    Args:
+        weight: gamma, shape (C,).
+        bias: beta, shape (C,).
+        slope: slope of the leaky ReLU for negative values.
+        dtype: type of the map y.
+
+    Returns:
+        Boolean tensor of shape (C,).
+    """
+    info = torch.finfo(dtype)
+    # slope * z is stored to a multiple of the smallest subnormal number;
+    # undone, that step should not exceed a rounding step of xhat.
+    underflow = info.smallest_normal / slope  # = subnormal / (slope * eps)
+    least = (bias.abs() / MAX_AMPLIFICATION).clamp(
+        min=max(MIN_GAMMA, underflow))
+    return weight.abs() >= least
+
+
+def batch_norm(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor],
+               running_mean: Optional[Tensor], running_var: Optional[Tensor],
+               training: bool, momentum: float, eps: float,
+               group: Group = None) -> Tuple[Tensor, Tensor, Tensor]:
+    """Batch norm over one process or over a group of processes.
+
+    Args:
+        x: Map of shape (N, C, ...).
+        weight, bias: gamma and beta, shape (C,), or None for 1 and 0.
+        running_mean, running_var: Statistics of shape (C,), updated in place
+            in training; None to use batch statistics without a record.
+        training: Use statistics of the batch, not the running ones.
+        momentum: Share of the new statistics in the running ones.
+        eps: Added to the variance.
+        group: Process group whose batches are taken together, or None.
+
+    Returns:
+        The normalised map, and the mean and inverse deviation that were used,
+        both of shape (C,) and at least float32.
+
+    Raises:
+        ValueError: Training with a single value per channel.
+    """
+    if not training:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        z = F.batch_norm(x, running_mean, running_var, weight, bias, False,
+                         0., eps)
+        return (z, running_mean.to(dtype),
+                (running_var.to(dtype) + eps).rsqrt())
+    values = x.numel() // x.shape[1]
+    if group is None:
+        check_count(values, x)
+        return torch.native_batch_norm(x, weight, bias, running_mean,
+                                       running_var, True, momentum, eps)
+    mean, var, count = combine_statistics(x, group)
+    if values <= 1:  # only then look at the total: a device would have to wait
+        check_count(int(count), x)
+    if running_mean is not None:
+        running_mean.lerp_(mean.to(running_mean), momentum)
+        running_var.lerp_((var * (count / (count - 1))).to(running_var),
+                          momentum)
+    z = F.batch_norm(x, mean, var, weight, bias, False, 0., eps)
+    return z, mean, (var + eps).rsqrt()
+
+
+def check_count(count: int, x: Tensor) -> None:
+    """Refuse batch statistics of a single value, as torch does."""
+    if count == 1:
+        raise ValueError(
+            'Batch statistics need more than 1 value per channel in '
+            f'training, but the input has shape {tuple(x.shape)}: use a '
+            'larger batch or image, or put the norm into eval() '
+            '(norm_eval=True)')
+
+
+def batch_norm_backward(
+        grad: Tensor, source: Tensor, mean: Tensor, invstd: Tensor,
+        scale: Tensor, training: bool, needs: Tuple[bool, bool, bool],
+        group: Group = None
+) -> Tuple[Optional[Tensor], Optional[Tensor], Optional[Tensor]]:
+    """Gradients of a batch norm from any affine image of its input.
+
+    Args:
+        grad: Gradient of the loss by the normalised map, shape (N, C, ...).
+        source: A map from which (source - mean) * invstd is xhat.
+        mean, invstd: As just said, shape (C,); for the norm's own input they
+            are its statistics.
+        scale: Factor of shape (C,) by which invstd * scale is
+            d(normalised map) / d(input) at fixed statistics.
+        training: Statistics were those of the batch, so they are
+            differentiated too.
+        needs: Which of the three results are wanted.
+        group: Process group whose batches were taken together, or None.
+
+    Returns:
+        Gradients by the norm's input, gamma and beta (None if not wanted).
+    """
+    if training and group is None:
+        return torch.ops.aten.native_batch_norm_backward(
+            grad, source, scale, None, None, mean, invstd, True, 0.,
+            list(needs))
+    # With fixed statistics the kernel takes 1 / sqrt(variance), which has no
+    # sign: move the sign of invstd into scale.
+    sign = torch.where(invstd < 0, -1., 1.).to(invstd.dtype)
+    sums = training or needs[1] or needs[2]
+    dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
+        grad, source, scale * sign, mean, invstd.pow(-2), None, None, False,
+        0., [needs[0], sums, sums])
+    if sums:
+        dweight = dweight * sign
+    if training and needs[0]:
+        total_bias, total_weight, count = sum_over_group(
+            dbias, dweight, grad.numel() // grad.shape[1], group)
+        # dx -= invstd * scale * (sum(dz) + xhat * sum(dz * xhat)) / count
+        factor = invstd * scale / count
+        slope = factor * total_weight * invstd
+        offset = slope * mean - factor * total_bias
+        shape = [1, -1] + [1] * (grad.dim() - 2)
+        dx = (dx - slope.view(shape) * source + offset.view(shape)).to(grad)
+    return (dx if needs[0] else None, dweight if needs[1] else None,
+            dbias if needs[2] else None)
+
+
+class _ActivatedBatchNorm(torch.autograd.Function):
+    """leaky_relu(batch_norm(x)); keeps y, and x of unrecoverable channels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Optional[Tensor],
+                bias: Optional[Tensor], running_mean: Optional[Tensor],
+                running_var: Optional[Tensor], training: bool,
+                momentum: float, eps: float, group: Group,
+                slope: float) -> Tensor:
+        y, mean, invstd = batch_norm(x, weight, bias, running_mean,
+                                     running_var, training, momentum, eps,
+                                     group)
+        F.leaky_relu_(y, slope)
+        gamma = torch.ones_like(invstd) if weight is None else weight
+        beta = torch.zeros_like(mean) if bias is None else bias
+        # The one look at values: a device synchronises here.
+        kept = (~recoverable(gamma, beta, slope, x.dtype)).nonzero()[:, 0]
+        ctx.save_for_backward(y, x.index_select(1, kept), kept, gamma, beta,
+                              mean, invstd)
+        ctx.training, ctx.slope, ctx.group = training, slope, group
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        y, kept_x, kept, gamma, beta, mean, invstd = ctx.saved_tensors
+        dtype = invstd.dtype
+        gamma, beta = gamma.to(dtype), beta.to(dtype)
+        grad = torch.ops.aten.leaky_relu_backward(grad, y, ctx.slope, True)
+        source = F.leaky_relu(y, 1 / ctx.slope)  # the inverse is one, too
+        source_mean, source_invstd = beta, 1 / gamma
+        scale = gamma * gamma * invstd
+        if len(kept):
+            source.index_copy_(1, kept, kept_x)
+            source_mean, source_invstd, scale = (
+                a.index_copy(0, kept, b[kept]) for a, b in (
+                    (beta, mean), (source_invstd, invstd), (scale, gamma)))
+        grads = batch_norm_backward(grad, source, source_mean, source_invstd,
+                                    scale, ctx.training,
+                                    ctx.needs_input_grad[:3], ctx.group)
+        return (*grads, *[None] * 7)
+
+
+class _BatchNorm(torch.autograd.Function):
+    """batch_norm(x) over a process group; keeps x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Optional[Tensor],
+                bias: Optional[Tensor], running_mean: Optional[Tensor],
+                running_var: Optional[Tensor], training: bool,
+                momentum: float, eps: float,
+                group: Group) -> Tuple[Tensor, Tensor, Tensor]:
+        z, mean, invstd = batch_norm(x, weight, bias, running_mean,
+                                     running_var, training, momentum, eps,
+                                     group)
+        ctx.save_for_backward(x, weight, mean, invstd)
+        ctx.training, ctx.group = training, group
+        ctx.mark_non_differentiable(mean, invstd)
+        return z, mean, invstd
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor,
+                 *_: Tensor) -> Tuple[Optional[Tensor], ...]:
+        x, weight, mean, invstd = ctx.saved_tensors
+        scale = torch.ones_like(invstd) if weight is None else weight
+        grads = batch_norm_backward(grad, x, mean, invstd,
+                                    scale.to(invstd.dtype), ctx.training,
+                                    ctx.needs_input_grad[:3], ctx.group)
+        return (*grads, *[None] * 6)
+
+
+class _Gate(torch.autograd.Function):
+    """z * s for z = batch_norm(x); keeps x, which the norm keeps, not z."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, s: Tensor, x: Tensor, mean: Tensor,
+                invstd: Tensor, weight: Optional[Tensor],
+                bias: Optional[Tensor]) -> Tensor:
+        ctx.save_for_backward(s, x, mean, invstd, weight, bias)
+        return z * s
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        s, x, mean, invstd, weight, bias = ctx.saved_tensors
+        z = F.batch_norm(x, mean, invstd.pow(-2), weight, bias, False, 0., 0.)
+        return (grad * s, (grad * z).sum_to_size(s.shape), *[None] * 5)
+
+
+def plain(group: Group, *tensors: Optional[Tensor]) -> bool:
+    """Tell whether torch's own operators do as well as ours.
+
+    Without gradients nothing is kept.  A compiler decides by itself what to
+    keep and what to compute again, and the meta device has no values.
+    """
+    learns = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in tensors)
+    return group is None and (not learns or tensors[0].is_meta
+                              or torch.compiler.is_compiling())
+
+
+def activated_batch_norm(
+        x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor],
+        running_mean: Optional[Tensor], running_var: Optional[Tensor],
+        training: bool, momentum: float, eps: float, group: Group = None,
+        slope: Optional[float] = None) -> Tensor:
+    """Batch norm and leaky ReLU; keeps one map for backward.
+
+    Without a slope the input is kept: the output of a norm that feeds a sum
+    is kept by nobody, so this costs the same and has nothing to undo.
+
+    Args:
+        slope: Slope of the leaky ReLU for negative values, above 0, or None
+            for no activation.  For the others see `batch_norm`.
+
+    Returns:
+        Map of the shape, dtype and memory format of ``x``.
+
+    Raises:
+        ValueError: Training with a single value per channel.
+    """
+    if plain(group, x, weight, bias):
+        z = F.batch_norm(x, running_mean, running_var, weight, bias, training,
+                         momentum, eps)
+        return z if slope is None else F.leaky_relu(z, slope, inplace=not z.requires_grad)
+    args = (x, weight, bias, running_mean, running_var, training, momentum,
+            eps, group)
+    if slope is None:
+        return _BatchNorm.apply(*args)[0]
+    return _ActivatedBatchNorm.apply(*args, slope)
+
+
+def gated_batch_norm(
+        x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor],
+        running_mean: Optional[Tensor], running_var: Optional[Tensor],
+        training: bool, momentum: float, eps: float, group: Group,
+        gate: Callable[[Tensor], Tensor]) -> Tensor:
+    """z * gate(z) for z = batch_norm(x); keeps x alone for backward.
+
+    Args:
+        gate: Gives a factor that broadcasts to z and is cheap to keep, such
+            as squeeze-and-excitation's.  For the others see `batch_norm`.
+
+    Returns:
+        Map of the shape of ``x``.
+
+    Raises:
+        ValueError: Training with a single value per channel.
+    """
+    if plain(group, x, weight, bias):
+        z = F.batch_norm(x, running_mean, running_var, weight, bias, training,
+                         momentum, eps)
+        return z * gate(z)
+    z, mean, invstd = _BatchNorm.apply(x, weight, bias, running_mean,
+                                       running_var, training, momentum, eps,
+                                       group)
+    return _Gate.apply(z, gate(z), x, mean, invstd, weight, bias)
