@@ -4,7 +4,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Mapping, Sequence, Tuple
 
 from steps import SetupError, telling
 
@@ -12,7 +12,7 @@ PYTHON = (3, 11)
 DISK_GB = 7.0  # .venv takes 6.3 GB, the build of mmcv 0.1 GB for a while
 
 
-def check_python(version: Sequence[int] = sys.version_info,
+def check_python(version: Tuple[int, ...] = sys.version_info[:3],
                  modules: Sequence[str] = ('ensurepip', 'venv')) -> None:
     if tuple(version[:2]) != PYTHON:
         raise SetupError(

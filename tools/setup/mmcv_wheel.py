@@ -4,7 +4,6 @@ mmcv publishes none for the pinned torch.
 """
 import os
 import platform
-import re
 import shutil
 from pathlib import Path
 from typing import IO, List, Mapping, Optional
@@ -18,7 +17,8 @@ GB_PER_JOB = 2.3  # the compiler's peak on one large file of mmcv
 
 
 def pinned(name: str, pins: Path = PINS) -> str:
-    return re.search(rf'^{name}==(\S+)$', pins.read_text(), re.M)[1]
+    lines = pins.read_text().splitlines()
+    return dict(line.split('==') for line in lines if '==' in line)[name]
 
 
 def has_gpu() -> bool:
