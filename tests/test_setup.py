@@ -164,6 +164,8 @@ def test_progress(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     ninja = b'ninja: 4\n  [1/4] c++ a.cpp\n  [2/4] c++ b.cpp\nwarning'
     assert steps.progress(ninja, 120) == (
         '2 of 4 files compiled, about 2.0 minutes left')
+    assert steps.progress(b'Installing a, b\n  Found old a\n', 1) == (
+        'Installing a, b')
     assert steps.progress(b'', 1) == ''
     monkeypatch.setattr(steps, 'TELL_EVERY', 0.05)
     with open(tmp_path / 'log', 'ab') as log:

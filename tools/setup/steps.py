@@ -36,8 +36,8 @@ def progress(output: bytes, seconds: float) -> str:
     """
     text = output.decode(errors='replace')
     counts = re.findall(r'^\s*\[(\d+)/(\d+)\] ', text, re.M)
-    if not counts:
-        return (text.split('\n')[-2:] or [''])[0].strip()[:70]
+    if not counts:  # pip indents what is of less interest
+        return (re.findall(r'^\S.*', text, re.M) or [''])[-1][:70]
     done, total = map(int, counts[-1])
     left = seconds / 60 / max(done, 1) * (total - done)
     return f'{done} of {total} files compiled, about {left:.1f} minutes left'
