@@ -149,7 +149,8 @@ def test_compiler(tmp_path: Path) -> None:
 # Commands
 
 def test_failed_command_is_one_line(tmp_path: Path) -> None:
-    script = 'echo start; echo "a.cpp:1: error: bad" >&2; echo end; exit 3'
+    script = ('echo "error: subprocess-exited-with-error"; '
+              'echo "a.cpp:1: error: bad" >&2; echo end; exit 3')
     with open(tmp_path / 'log', 'ab') as log:
         log.write(b'error: of an earlier command\n')
         log.flush()

@@ -24,7 +24,8 @@ def say(text: str) -> None:
 def telling(output: bytes) -> str:
     """The line that tells most of why a command failed."""
     lines = output.decode(errors='replace').strip().splitlines() or ['']
-    errors = [s for s in lines if re.search('error: ', s, re.I)]
+    errors = [s for s in lines if re.search('error: (?!subprocess-exited)',
+                                            s, re.I)]
     return (errors or lines[-1:])[0].strip()[-300:]
 
 
