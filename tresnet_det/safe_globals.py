@@ -5,26 +5,38 @@ checkpoints of mmengine hold, beside tensors, its message hub's log values
 (HistoryBuffer) and NumPy scalars; resuming and testing would fail on them.
 The classes listed here only hold data: reading them runs no code of a file.
 """
-from typing import Any, List
+from pickle import UnpicklingError
+from typing import Any, Callable, List
 
 import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.utils import digit_version
 
 __all__ = ['allow_mmengine_checkpoints']
 
 
+def _history_method(owner: Any, name: str) -> Callable:
+    """Stands for getattr in checkpoints: HistoryBuffer keeps a table of its
+    own methods, which pickle writes as getattr(HistoryBuffer, name)."""
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(owner, name)
+    raise UnpicklingError(
+        f'the file asks for {name!r} of {owner!r}; of all attributes only '
+        "HistoryBuffer's statistics are allowed in a checkpoint")
+
+
 def allow_mmengine_checkpoints() -> None:
     """Put the classes in mmengine's checkpoints on torch's allow-list."""
-    if not hasattr(torch.serialization, 'add_safe_globals'):
-        return  # before torch 2.4 there is no list, and no refusal either
+    if digit_version(torch.__version__) < digit_version('2.6'):
+        return  # weights_only is off by default, and names cannot be mapped
     try:
         from numpy._core import multiarray  # NumPy 2
     except ImportError:
         from numpy.core import multiarray
     classes: List[Any] = [
         HistoryBuffer, multiarray._reconstruct, multiarray.scalar, np.ndarray,
-        np.dtype
+        np.dtype, (_history_method, 'builtins.getattr')
     ]
     # Since NumPy 1.25 every dtype has a class of its own.
     classes += {type(np.dtype(code)) for code in '?bBhHiIlLqQefdg'}

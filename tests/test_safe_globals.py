@@ -1,0 +1,44 @@
+"""mmengine's checkpoints load with weights_only on; code in files does not."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging.history_buffer import HistoryBuffer
+
+import tresnet_det  # noqa: F401
+
+
+def reload(thing):
+    file = io.BytesIO()
+    torch.save(thing, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def test_log_values_come_back():
+    buffer = HistoryBuffer([np.float64(1.5), 2.5], [1, 1])
+    again = reload(dict(loss=buffer, lr=np.float32(0.1)))
+    assert again['loss'].mean() == 2.0
+    assert again['loss'].statistics('max') == 2.5
+    assert again['lr'] == np.float32(0.1)
+
+
+class Asks:
+    """Pickles as getattr(owner, name)."""
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+
+    def __reduce__(self):
+        return getattr, self.arguments
+
+
+@pytest.mark.parametrize('owner, name', [
+    (HistoryBuffer, '__init__'), (HistoryBuffer, 'register_statistics'),
+    (torch.Tensor, 'apply_'), (dict, 'mean')])
+def test_no_other_attribute_is_given(owner, name):
+    with pytest.raises(pickle.UnpicklingError):
+        reload(Asks(owner, name))
