@@ -17,9 +17,10 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
+from tresnet_det.atomic import written_whole
 from tresnet_det.demo_data import make_demo_data
 from tresnet_det.report import (coco_figures, draw_detections, figures_table,
-                                plot_curves, written_whole)
+                                plot_curves)
 
 TOOLS = Path(__file__).resolve().parent
 CONFIG = TOOLS.parent / 'configs' / 'demo' / 'fcos_tresnet-m_fpn_demo.py'
@@ -37,12 +38,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run_tool(name: str, data: Path, *arguments: str | Path) -> None:
+def run_tool(name: str, data: Path, *arguments: str | Path,
+             cwd: Path | None = None) -> None:
     """Runs a command line of ours as users do, its output on the screen."""
     command = [sys.executable, '-W', 'ignore:pkg_resources',
                TOOLS / name, CONFIG, *arguments]
     status = subprocess.run(
-        command, env=dict(os.environ, DEMO_DATA=str(data))).returncode
+        command, cwd=cwd,
+        env=dict(os.environ, DEMO_DATA=str(data))).returncode
     if status:
         sys.exit(f'{name} stopped with status {status}; the same command '
                  'continues where it was')
@@ -70,10 +73,12 @@ def main() -> None:
     print(f'[3/4] evaluation: {detections}')
     if not detections.exists():
         with written_whole(detections) as part:
-            prefix = str(part).removesuffix('.bbox.json')
+            # A bare name and a working folder: mmengine takes spaces out of
+            # what --cfg-options sets.
             run_tool('test.py', data, checkpoint, '--work-dir', out / 'test',
                      '--cfg-options',
-                     f'test_evaluator.outfile_prefix={prefix}')
+                     'test_evaluator.outfile_prefix=detections',
+                     cwd=part.parent)
     minutes = (time.monotonic() - start) / 60
 
     print(f'[4/4] report: {out}')

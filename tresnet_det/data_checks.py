@@ -6,14 +6,17 @@ that the file lacks therefore shifts every later label, and names in another
 order give every box a wrong name, both without a word. This module tells.
 """
 
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
 from mmengine.fileio import load
+from mmengine.logging import print_log
 
-__all__ = ['check_class_names', 'coco_datasets', 'read_category_names']
+__all__ = ['category_names', 'check_class_names', 'check_dataset']
 
 
 def check_class_names(classes: Sequence[str],
@@ -60,26 +63,24 @@ def check_class_names(classes: Sequence[str],
     remedy = (f'Write classes = {tuple(dict.fromkeys(categories))!r} in the '
               'config or mend the file')
     if unused and not lacking:
-        remedy += ('; to train on some of the categories only, give the hook '
-                   'CheckClassNamesHook allow_subset=True')
+        remedy += ('; to train on some of the categories only, set '
+                   'allow_class_subset = True in the config')
     raise ValueError(
         f'the class names of the config and of {ann_file} disagree.\n'
         f'  config: {wanted}\n  file:   {list(categories)}\n  '
         + '\n  '.join(problems) + f'\n{remedy}.')
 
 
-def read_category_names(ann_file: str | os.PathLike,
-                        backend_args: dict | None = None) -> list[str]:
-    """Reads the category names of a COCO annotation file, in its order.
+def category_names(content: Any, ann_file: str | os.PathLike) -> list[str]:
+    """The category names of COCO annotations, in their order.
 
     Args:
-        ann_file: Path or address of the JSON file.
-        backend_args: Where the file lies, as in mmengine.
+        content: What the annotation file holds.
+        ann_file: Its path, for the message.
 
     Raises:
-        ValueError: The file has no list of named categories.
+        ValueError: It has no list of named categories.
     """
-    content = load(ann_file, file_format='json', backend_args=backend_args)
     try:
         return [category['name'] for category in content['categories']]
     except (KeyError, TypeError) as error:
@@ -88,18 +89,37 @@ def read_category_names(ann_file: str | os.PathLike,
             '"categories", a list of dicts with "name"') from error
 
 
-def coco_datasets(dataset: Any) -> Iterator[CocoDataset]:
-    """Yields the data sets that number their labels as ``CocoDataset`` does,
-    out of any nesting of wrappers (repeated, concatenated, balanced ...).
+def check_dataset(cfg: Mapping[str, Any], allow_subset: bool = False) -> None:
+    """Checks the class names of a data set before it is built.
+
+    MMDetection's ``CocoDataset`` is looked for in any nesting of wrappers
+    (repeated, concatenated, balanced ...); other data sets pass.
 
     Args:
-        dataset: A built data set.
+        cfg: What the config says of the data set.
+        allow_subset: As for ``check_class_names``.
+
+    Raises:
+        ValueError: As for ``check_class_names`` and ``category_names``.
     """
+    for part in (*cfg.get('datasets', ()), cfg.get('dataset')):
+        if isinstance(part, Mapping):
+            check_dataset(part, allow_subset)
+    kind = cfg['type']
+    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     # LVIS and Objects365 inherit from CocoDataset and number in their own way.
-    if getattr(type(dataset), 'load_data_list',
-               None) is CocoDataset.load_data_list:
-        yield dataset
-    for part in (*getattr(dataset, 'datasets', ()),
-                 getattr(dataset, 'dataset', None)):
-        if part is not None:
-            yield from coco_datasets(part)
+    if getattr(kind, 'load_data_list', None) is CocoDataset.load_data_list:
+        # Built without reading anything, it resolves paths and defaults.
+        dataset = DATASETS.build(dict(cfg, lazy_init=True))
+        ann_file = dataset.ann_file
+        content = load(ann_file, file_format='json',
+                       backend_args=dataset.backend_args)
+        check_class_names(dataset.metainfo['classes'],
+                          category_names(content, ann_file), ann_file,
+                          allow_subset)
+        if dataset.test_mode and any(
+                a['id'] == 0 for a in content.get('annotations', ())):
+            print_log(
+                f'{ann_file} has an annotation with id 0: pycocotools takes '
+                '0 for "no match" and counts this box as missed; number '
+                'annotations from 1', 'current', logging.WARNING)

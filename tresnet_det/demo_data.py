@@ -14,13 +14,14 @@ stays visible enough, so that nothing is left drawn but not annotated.
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
+
+from .atomic import written_whole
 
 __all__ = ['CATEGORIES', 'make_demo_data']
 
@@ -30,7 +31,7 @@ CATEGORIES = dict(circle=1, ring=2, square=4, triangle=7, star=11, cross=16)
 SPLITS = ('train', 'val')
 MIN_VISIBLE = 0.5  # share of an object's drawn pixels that must stay visible
 MIN_PIXELS = 40  # below this the shape itself cannot be told
-HUE_SPREAD = 20.0  # degrees; the classes lie 60 apart, so hues overlap
+HUE_SPREAD = 15.0  # degrees; the classes lie 60 apart, so hues overlap
 SHIFT = 4  # cv2 draws at 1/16 pixel: edges do not jump with the angle
 
 
@@ -115,7 +116,8 @@ def _draw_image(rng: np.random.Generator,
     visible: list[np.ndarray] = []  # bool (size, size), lowest object first
     # Uniform in the logarithm: COCO's small, medium and large all occur.
     # The largest lies lowest, else it would hide all others.
-    radii = np.exp(rng.uniform(*np.log((0.06, 0.55)), rng.integers(2, 8)))
+    radii = np.exp(rng.uniform(math.log(0.06), math.log(0.55),
+                               int(rng.integers(2, 8))))
     for radius in size * np.sort(radii)[::-1]:
         name = str(rng.choice(list(OUTLINES)))
         mask = _outline_mask(rng, name, radius, size)
@@ -150,7 +152,8 @@ def _write_split(root: Path, split: str, num_images: int, size: int,
     """Draws one split into ``root`` (images and annotation file)."""
     folder = root / split
     folder.mkdir()
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for image_id in range(1, num_images + 1):
         # A stream of its own for each image: growing one split changes
         # neither the other split nor the images already there.
@@ -212,14 +215,10 @@ def make_demo_data(root: str | os.PathLike,
         raise FileExistsError(
             f'{root} exists and is not the demo set asked for ({info}); '
             'remove it or choose another folder')
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-            prefix=f'.{root.name}.', dir=root.parent) as scratch:
-        whole = Path(scratch, 'whole')
-        (whole / 'annotations').mkdir(parents=True)
+    with written_whole(root) as part:
+        (part / 'annotations').mkdir(parents=True)
         for split, num_images in zip(SPLITS, (num_train, num_val)):
-            _write_split(whole, split, num_images, size, seed, info, progress)
-        os.replace(whole, root)
+            _write_split(part, split, num_images, size, seed, info, progress)
     return True
 
 

@@ -6,9 +6,7 @@ results, the scalars as JSON lines. No model is needed.
 
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -22,27 +20,13 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from terminaltables import AsciiTable
 
+from .atomic import written_whole
+
 __all__ = ['COCO_FIGURES', 'coco_figures', 'draw_detections', 'figures_table',
-           'plot_curves', 'read_scalars', 'written_whole']
+           'plot_curves', 'read_scalars']
 
 # Position in COCOeval's statistics -> name.
 COCO_FIGURES = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')
-
-
-@contextmanager
-def written_whole(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary path that becomes ``path`` if the block succeeds.
-
-    Args:
-        path: File to write; its name keeps its ending in the temporary path,
-            by which image writers choose the format.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        part = Path(scratch, path.name)
-        yield part
-        os.replace(part, path)
 
 
 def coco_figures(ann_file: str | os.PathLike,
@@ -138,15 +122,14 @@ def plot_curves(work_dir: str | os.PathLike,
 
 def _instances(annotations: list[dict], label_of: Mapping[int, int],
                zoom: float) -> InstanceData:
-    """COCO dicts as boxes (corners, in pixels of the zoomed picture), labels
-    and, where they have them, scores."""
+    """COCO dicts as boxes (corners, in pixels of the zoomed picture) and
+    labels."""
     boxes = torch.tensor([a['bbox'] for a in annotations]).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return InstanceData(
         bboxes=boxes * zoom,
         labels=torch.tensor([label_of[a['category_id']] for a in annotations],
-                            dtype=torch.long),
-        scores=torch.tensor([a.get('score', 1.0) for a in annotations]))
+                            dtype=torch.long))
 
 
 def draw_detections(ann_file: str | os.PathLike,
@@ -187,13 +170,14 @@ def draw_detections(ann_file: str | os.PathLike,
             raise FileNotFoundError(f'cannot read the image {path}')
         zoom = max(1.0, min_side / min(picture.shape[:2]))
         picture = cv2.resize(picture, None, fx=zoom, fy=zoom)
-        sample = DetDataSample(**{
-            field: _instances(
-                [a for a in annotations if a['image_id'] == image['id']],
-                label_of, zoom)
-            for field, annotations in (
-                ('gt_instances', [dict(a) for a in truth['annotations']]),
-                ('pred_instances', found))})
+        boxes, guesses = (
+            [a for a in annotations if a['image_id'] == image['id']]
+            for annotations in (truth['annotations'], found))
+        sample = DetDataSample()
+        sample.gt_instances = _instances(boxes, label_of, zoom)
+        sample.pred_instances = _instances(guesses, label_of, zoom)
+        sample.pred_instances.scores = torch.tensor(
+            [guess['score'] for guess in guesses])
         out_file = Path(out_dir, path.stem).with_suffix('.jpg')
         with written_whole(out_file) as part:
             visualizer.add_datasample(

@@ -71,7 +71,8 @@ train_cfg = dict(max_epochs=max_epochs, val_interval=3)
 optim_wrapper = dict(
     optimizer=dict(
         _delete_=True, type='AdamW', lr=5e-4, weight_decay=0.05),
-    paramwise_cfg=dict(_delete_=True, norm_decay_mult=0.0, bias_decay_mult=0.0),
+    paramwise_cfg=dict(
+        _delete_=True, norm_decay_mult=0.0, bias_decay_mult=0.0),
     clip_grad=dict(_delete_=True, max_norm=10, norm_type=2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, by_epoch=False, end=50),

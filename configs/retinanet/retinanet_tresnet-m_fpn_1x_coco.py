@@ -1,6 +1,7 @@
 # RetinaNet, TResNet-M, FPN, 12 epochs on COCO. Total batch 16 = 8 GPUs x
 # 2 images, lr 0.01; for another total batch add --auto-scale-lr.
-#     python tools/train.py configs/retinanet/retinanet_tresnet-m_fpn_1x_coco.py
+#     python tools/train.py \
+#         configs/retinanet/retinanet_tresnet-m_fpn_1x_coco.py
 # COCO result: not run.
 _base_ = ['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
           '../_base_/tresnet.py']

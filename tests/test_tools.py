@@ -1,0 +1,155 @@
+"""The commands, ours and MMDetection's own, on the demo config, as users
+call them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from mmdet.apis import DetInferencer
+
+from tresnet_det.mmdet_tools import find_mmdet_tool
+from tresnet_det.report import COCO_FIGURES
+
+ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / 'configs' / 'demo' / 'fcos_tresnet-m_fpn_demo.py'
+DEMO = [ROOT / 'tools' / 'demo.py', '--num-train', '8', '--num-val', '3',
+        '--epochs', '1', '--out-dir']
+
+
+def run(*command, status=0, **environment):
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+        env=dict(os.environ, **environment))
+    assert done.returncode == status, done.stdout[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory):
+    """Output of a tiny demo, and its folder (with a space in the path)."""
+    out = tmp_path_factory.mktemp('tools') / 'the demo'
+    return run(*DEMO, out), out
+
+
+def figures_of(text):
+    """The last COCO figures that a run has logged."""
+    line = [line for line in text.splitlines() if 'coco/bbox_mAP:' in line][-1]
+    return re.findall(r'coco/bbox_(\S+): (\S+)', line)
+
+
+def test_demo_shows_progress_and_writes_what_it_names(demo):
+    text, out = demo
+    for stage in ('[1/4] data', '[2/4] training', '[3/4] evaluation',
+                  '[4/4] report'):
+        assert stage in text
+    assert re.search(r'Epoch\(train\).* eta: ', text)
+    assert all(f' {name} ' in text.splitlines()[-10] for name in COCO_FIGURES)
+    figures = json.loads((out / 'figures.json').read_text())
+    assert list(figures) == list(COCO_FIGURES)
+    assert 0 <= figures['AP'] <= 1
+    named = [line.rsplit(':', 1)[0] for line in text.splitlines()[-6:]]
+    written = {p.name for p in out.iterdir()} - {'test'}
+    assert {Path(path).name for path in named} == written
+    assert cv2.imread(str(out / 'curves.png')) is not None
+    assert len(list((out / 'pictures').glob('*.jpg'))) == 3
+
+
+def test_demo_again_does_nothing_twice(demo):
+    _, out = demo
+    kept = [out / 'train' / 'epoch_1.pth', out / 'detections.bbox.json',
+            out / 'data' / 'train' / '000001.png']
+    before = [path.stat().st_mtime_ns for path in kept]
+    text = run(*DEMO, out)
+    assert before == [path.stat().st_mtime_ns for path in kept]
+    assert 'Epoch(' not in text and ' AP50 ' in text
+
+
+def test_mmdetections_train_resumes_and_its_test_evaluates(demo, tmp_path):
+    _, out = demo
+    tools = [find_mmdet_tool(name) for name in ('train.py', 'test.py')]
+    data = dict(DEMO_DATA=str(out / 'data'))
+    # So little training gives faint detections only.
+    all_scores = 'model.test_cfg.score_thr=0'
+    (tmp_path / 'last_checkpoint').write_text(
+        str(out / 'train' / 'epoch_1.pth'))
+    text = run(tools[0], CONFIG, '--resume', '--work-dir', tmp_path,
+               '--cfg-options', 'train_cfg.max_epochs=2',
+               'train_cfg.val_interval=2', 'param_scheduler.1.T_max=2',
+               all_scores, **data)
+    assert 'resumed epoch: 1, iter: 1' in text
+    assert 'Epoch(train) [1]' not in text
+    tested = run(tools[1], CONFIG, tmp_path / 'epoch_2.pth', '--work-dir',
+                 tmp_path, '--cfg-options', all_scores, **data)
+    assert len(figures_of(text)) == 6
+    assert figures_of(tested) == figures_of(text)
+
+
+def test_wrong_class_name_stops_both_commands(demo, tmp_path):
+    _, out = demo
+    data = dict(DEMO_DATA=str(out / 'data'))
+    wrong = tmp_path / 'wrong.py'
+    wrong.write_text(
+        f'_base_ = {str(CONFIG)!r}\n'
+        "metainfo = dict(classes=('circel', 'ring', 'square', 'triangle',\n"
+        "                         'star', 'cross'))\n"
+        'train_dataloader = dict(dataset=dict(metainfo=metainfo))\n'
+        'test_dataloader = dict(dataset=dict(metainfo=metainfo))\n')
+    for command in (['train.py', wrong],
+                    ['test.py', wrong, out / 'train' / 'epoch_1.pth']):
+        text = run(ROOT / 'tools' / command[0], *command[1:], '--work-dir',
+                   tmp_path, status=1, **data)
+        assert "in the config but not in the file: ['circel']" in text
+        assert 'Epoch(' not in text and 'Load checkpoint' not in text
+
+
+def test_get_flops(demo):
+    _, out = demo
+    text = run(find_mmdet_tool('analysis_tools/get_flops.py'), CONFIG,
+               '--num-images', '1', DEMO_DATA=str(out / 'data'))
+    print(text)
+
+
+def test_browse_dataset(demo, tmp_path):
+    _, out = demo
+    run(find_mmdet_tool('analysis_tools/browse_dataset.py'), CONFIG,
+        '--not-show', '--output-dir', tmp_path, DEMO_DATA=str(out / 'data'))
+    assert len(list(tmp_path.glob('*.png'))) == 8
+
+
+def test_inferencer(demo, tmp_path):
+    _, out = demo
+    inferencer = DetInferencer(
+        str(CONFIG), str(out / 'train' / 'epoch_1.pth'), device='cpu',
+        show_progress=False)
+    results = inferencer(str(out / 'data' / 'val' / '000001.png'),
+                         out_dir=str(tmp_path))
+    assert set(results['predictions'][0]) == {'labels', 'scores', 'bboxes'}
+    assert (tmp_path / 'vis' / '000001.png').exists()
+    assert inferencer.visualizer.dataset_meta['classes'][0] == 'circle'
+
+
+def test_make_demo_data(tmp_path):
+    command = (ROOT / 'tools' / 'make_demo_data.py', tmp_path / 'data',
+               '--num-train', '2', '--num-val', '1')
+    assert 'data: drawn' in run(*command)
+    assert 'data: was there already' in run(*command)
+
+
+def test_coco_subset(demo, tmp_path):
+    _, out = demo
+    text = run(ROOT / 'tools' / 'coco_subset.py',
+               out / 'data' / 'annotations' / 'instances_train.json',
+               out / 'data' / 'train', tmp_path / 'two', '--num-images', '2')
+    assert '2 images' in text
+    assert len(list((tmp_path / 'two' / 'train').iterdir())) == 2
+
+
+def test_missing_tool_is_named():
+    with pytest.raises(FileNotFoundError, match='no_such.py'):
+        find_mmdet_tool('no_such.py')

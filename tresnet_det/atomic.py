@@ -1,0 +1,32 @@
+"""Writing a file or a folder so that it is whole or not there."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ['written_whole']
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a path beside ``path`` that becomes ``path`` at the end.
+
+    What the block wrote there is dropped if it raises.
+
+    Args:
+        path: File to write or replace, or folder to make. The path given has
+            the same name, by whose ending writers choose a format.
+
+    Raises:
+        OSError: Among others where a folder that is not empty is in the way.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder: a rename works within one file system only.
+    with tempfile.TemporaryDirectory(
+            prefix=f'.{path.name}.', dir=path.parent) as scratch:
+        part = Path(scratch, path.name)
+        yield part
+        os.replace(part, path)
