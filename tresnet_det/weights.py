@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from .atomic import written_whole
 from .checkpoint_formats import CheckpointError, StateDict
 
 __all__ = ['PUBLISHED', 'fetch', 'read_weights', 'write_weights']
@@ -66,6 +69,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub.utils import EntryNotFoundError
 
     def failed(error: Exception) -> CheckpointError:
+        says = str(error).partition('\n')[0]
         near = difflib.get_close_matches(name, PUBLISHED, n=3)
         known = '' if name in PUBLISHED else (
             f' No weights of that name are known; '
@@ -73,8 +77,8 @@ def _from_hub(name: str) -> Path:
             f'{", ".join(near or PUBLISHED)}.')
         return CheckpointError(
             f'timm://{name} could not be downloaded and is not in the cache '
-            f'({type(error).__name__}: {str(error).strip()}).{known} Without '
-            f'network: download {_HUB_FILES[0]} from '
+            f'({type(error).__name__}: {says}).{known} '
+            f'Without network: download {_HUB_FILES[0]} from '
             f'https://huggingface.co/timm/{name} on another machine and give '
             'its path, checkpoint=\'/path/to/model.safetensors\'.')
 
@@ -129,8 +133,8 @@ def _from_web(url: str) -> Path:
     return path
 
 
-def read_weights(path: Path,
-                 map_location: str = 'cpu') -> Tuple[StateDict, Dict[str, Any]]:
+def read_weights(path: Path, map_location: str = 'cpu'
+                 ) -> Tuple[StateDict, Dict[str, Any]]:
     """Read the state dict and the metadata of a file.
 
     Args:
@@ -174,8 +178,6 @@ def read_weights(path: Path,
 
 def _read_safetensors(path: Path,
                       device: str) -> Tuple[StateDict, Dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework='pt', device=device) as file:
             state = {key: file.get_tensor(key) for key in file.keys()}
@@ -247,20 +249,14 @@ def write_weights(path: Path, state: StateDict, wrapper: str,
     Raises:
         CheckpointError: The file cannot be written there.
     """
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
-        if path.suffix == '.safetensors':
-            from safetensors.torch import save_file
-
-            # 'format' is what other libraries ask a safetensors file for.
-            save_file({key: value.contiguous()
-                       for key, value in state.items()},
-                      temporary, {'format': 'pt', **meta})
-        else:
-            torch.save({wrapper: state, 'meta': dict(meta)}, temporary)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f'{path} cannot be written: {error}. Is the '
-                              'folder there, and writable?') from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        with written_whole(path) as part:
+            if path.suffix == '.safetensors':
+                # 'format' is what other libraries ask such a file for.
+                save_file({key: value.contiguous()
+                           for key, value in state.items()},
+                          part, {'format': 'pt', **meta})
+            else:
+                torch.save({wrapper: state, 'meta': dict(meta)}, part)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f'{path} cannot be written: {error}') from error
