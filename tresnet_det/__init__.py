@@ -13,14 +13,18 @@ from mmengine.registry import MODELS  # noqa: E402
 
 from .abn import InPlaceABN, SyncInPlaceABN  # noqa: E402
 from .backbone import TResNet  # noqa: E402
+from .checkpoint import (CheckpointError, LoadReport,  # noqa: E402
+                         load_pretrained)
+from .classifier import TResNetClassifier  # noqa: E402
 from .runner import CheckedRunner  # noqa: E402
 from .safe_globals import allow_mmengine_checkpoints  # noqa: E402
 
-__all__ = ['CheckedRunner', 'InPlaceABN', 'SyncInPlaceABN', 'TResNet',
-           '__version__']
+__all__ = ['CheckedRunner', 'CheckpointError', 'InPlaceABN', 'LoadReport',
+           'SyncInPlaceABN', 'TResNet', 'TResNetClassifier', '__version__',
+           'load_pretrained']
 
 allow_mmengine_checkpoints()
-for _module in (InPlaceABN, SyncInPlaceABN, TResNet):
+for _module in (InPlaceABN, SyncInPlaceABN, TResNet, TResNetClassifier):
     # The root registry serves the other OpenMMLab libraries; a name with the
     # scope, 'mmdet.TResNet', is looked up in mmdet's own registry only.
     MODELS.register_module(module=_module)

@@ -4,11 +4,10 @@ The head of the paper's network: global average pool and one linear layer.
 Names of parameters are those of MMPretrain's ImageClassifier
 (``backbone.*``, ``head.fc.*``), so a checkpoint of one fits the other.
 """
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import torch.nn as nn
 from mmengine.model import BaseModule
-from mmengine.registry import MODELS
 from torch import Tensor
 
 from .backbone import TResNet
@@ -17,7 +16,6 @@ from .checkpoint import load_pretrained
 __all__ = ['TResNetClassifier']
 
 
-@MODELS.register_module()
 class TResNetClassifier(BaseModule):
     """A TResNet that gives logits.
 
@@ -37,7 +35,7 @@ class TResNetClassifier(BaseModule):
     """
 
     def __init__(self,
-                 arch: str = 'm',
+                 arch: Union[str, dict] = 'm',
                  num_classes: int = 1000,
                  init_cfg: Optional[dict] = None,
                  **backbone: Any) -> None:
