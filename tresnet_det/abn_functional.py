@@ -140,15 +140,18 @@ def batch_norm_backward(
         return torch.ops.aten.native_batch_norm_backward(
             grad, source, scale, None, None, mean, invstd, True, 0.,
             list(needs))
-    # With fixed statistics the kernel takes 1 / sqrt(variance), which has no
-    # sign: move the sign of invstd into scale.
-    sign = torch.where(invstd < 0, -1., 1.).to(invstd.dtype)
     sums = training or needs[1] or needs[2]
-    dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
-        grad, source, scale * sign, mean, invstd.pow(-2), None, None, False,
-        0., [needs[0], sums, sums])
-    if sums:
-        dweight = dweight * sign
+    if grad.numel():
+        # With fixed statistics the kernel takes 1 / sqrt(variance), which
+        # has no sign: move the sign of invstd into scale.
+        sign = torch.where(invstd < 0, -1., 1.).to(invstd.dtype)
+        dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
+            grad, source, scale * sign, mean, invstd.pow(-2), None, None,
+            False, 0., [needs[0], sums, sums])
+        if sums:
+            dweight = dweight * sign
+    else:  # this process has no image, and the kernel would crash
+        dx, dweight, dbias = grad, mean * 0, mean * 0
     if training and needs[0]:
         total_bias, total_weight, count = sum_over_group(
             dbias, dweight, grad.numel() // grad.shape[1], group)
@@ -256,12 +259,15 @@ def plain(group: Group, *tensors: Optional[Tensor]) -> bool:
     """Tell whether torch's own operators do as well as ours.
 
     Without gradients nothing is kept.  A compiler decides by itself what to
-    keep and what to compute again, and the meta device has no values.
+    keep and what to compute again; on the meta device and in an empty batch
+    there are no values.
     """
     learns = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in tensors)
-    return group is None and (not learns or tensors[0].is_meta
-                              or torch.compiler.is_compiling())
+    return group is None and (
+        not learns or torch.compiler.is_compiling()
+        or any(t is not None and (t.is_meta or not t.numel())
+               for t in tensors))
 
 
 def activated_batch_norm(

@@ -99,15 +99,15 @@ class _Block(nn.Module):
     @contextmanager
     def _same_statistics(self) -> Iterator[None]:
         """Keep the second forward of a checkpoint out of running statistics."""
-        norms = [m for m in self.modules() if isinstance(m, _BatchNorm)
-                 and m.training and m.track_running_stats]
+        norms = [m for m in self.modules() if isinstance(m, _BatchNorm)]
+        kept = [(m.momentum, m.num_batches_tracked) for m in norms]
         for norm in norms:
-            norm.track_running_stats = False
+            norm.momentum, norm.num_batches_tracked = 0., None
         try:
             yield
         finally:
-            for norm in norms:
-                norm.track_running_stats = True
+            for norm, (momentum, count) in zip(norms, kept):
+                norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 class BasicBlock(_Block):
@@ -164,9 +164,10 @@ class Bottleneck(_Block):
     def residual(self, x: Tensor) -> Tensor:
         out = self.act(self.bn1(self.conv1(x)))
         out = self.blur(self.act(self.bn2(self.conv2(out))))
-        if self.recompute:
+        if isinstance(self.bn3, InPlaceABN):
             gate = None if self.se is None else self.se.gate(out)
-            return gated_conv_norm(out, gate, self.conv3, self.bn3)
+            return gated_conv_norm(out, gate, self.conv3, self.bn3,
+                                   self.recompute)
         if self.se is not None:
             out = self.se(out)
         return self.bn3(self.conv3(out))
@@ -189,9 +190,9 @@ class TResNet(BaseModule):
             are used and do not change.
         with_cp: Compute each block again in backward instead of keeping its
             maps.
-        recompute_last_conv: Compute each Bottleneck's last 1x1 conv, and the
-            gated map that enters it, again in backward.  Less memory saved
-            than by with_cp, for far less time; needs an in-place norm.
+        recompute_last_conv: Compute each Bottleneck's last 1x1 conv again in
+            backward.  Saves less memory than with_cp, for far less time;
+            needs an in-place norm.
         init_cfg: Initialisation.  dict(type='Pretrained', checkpoint=...)
             takes every published file, see `load_pretrained`.
 
@@ -331,9 +332,13 @@ def _arch(arch: Any) -> Arch:
         return ARCHS[arch]
     if isinstance(arch, dict):
         try:
-            return Arch(**arch)
+            spec = Arch(**arch)
         except TypeError as error:
             raise ValueError(f'arch is {arch!r}, expected a dict with the '
                              f'fields {Arch._fields}: {error}') from None
+        if not len(spec.depths) == len(spec.bottleneck) == 4:
+            raise ValueError(f'arch is {arch!r}, expected depths and '
+                             'bottleneck of four stages')
+        return spec
     raise ValueError(f'arch is {arch!r}, expected one of {tuple(ARCHS)} or a '
                      f'dict with the fields {Arch._fields}')

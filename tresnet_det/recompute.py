@@ -1,8 +1,8 @@
-"""A 1x1 conv and its norm whose maps are computed again in backward.
+"""A Bottleneck's gated 1x1 conv and norm, keeping less for backward.
 
-The widest maps of a Bottleneck are the output of its last conv and the sum
-after the norm.  The norm needs the former in backward; it is computed again
-from the conv's input, which is narrower by four.
+The product of map and squeeze-and-excitation gate is always computed again in
+backward: it costs one multiplication.  The conv's output, the widest map of
+the block, which only the norm needs again, can be computed anew as well.
 """
 from typing import Any, Optional, Tuple
 
@@ -12,40 +12,44 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .abn import InPlaceABN
-from .abn_functional import batch_norm, batch_norm_backward
+from .abn_functional import (activated_batch_norm, batch_norm,
+                             batch_norm_backward, plain)
 from .abn_sync import Group
 
 __all__ = ['gated_conv_norm']
 
 
 class _GatedConvNorm(torch.autograd.Function):
-    """batch_norm(conv1x1(x * gate)); keeps x and gate."""
+    """batch_norm(conv1x1(x * gate)); keeps x, gate and, if asked, the conv."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Optional[Tensor], kernel: Tensor,
                 weight: Optional[Tensor], bias: Optional[Tensor],
                 running_mean: Optional[Tensor],
                 running_var: Optional[Tensor], training: bool,
-                momentum: float, eps: float, group: Group) -> Tensor:
+                momentum: float, eps: float, group: Group,
+                recompute: bool) -> Tensor:
         out = F.conv2d(x if gate is None else x * gate, kernel)
         ctx.dtype = out.dtype  # autocast is over when backward runs
-        out, mean, invstd = batch_norm(out, weight, bias, running_mean,
-                                       running_var, training, momentum, eps,
-                                       group)
-        ctx.save_for_backward(x, gate, kernel, weight, mean, invstd)
+        z, mean, invstd = batch_norm(out, weight, bias, running_mean,
+                                     running_var, training, momentum, eps,
+                                     group)
+        ctx.save_for_backward(x, gate, kernel, weight, mean, invstd,
+                              None if recompute else out)
         ctx.training, ctx.group = training, group
-        return out
+        return z
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
-        x, gate, kernel, weight, mean, invstd = ctx.saved_tensors
+        x, gate, kernel, weight, mean, invstd, out = ctx.saved_tensors
         gated = (x if gate is None else x * gate).to(ctx.dtype)
         low_kernel = kernel.to(ctx.dtype)
+        if out is None:
+            out = F.conv2d(gated, low_kernel)
         scale = torch.ones_like(invstd) if weight is None else weight
         dout, dweight, dbias = batch_norm_backward(
-            grad, F.conv2d(gated, low_kernel), mean, invstd,
-            scale.to(invstd.dtype), ctx.training,
+            grad, out, mean, invstd, scale.to(invstd.dtype), ctx.training,
             (any(ctx.needs_input_grad[:3]), *ctx.needs_input_grad[3:5]),
             ctx.group)
         dx = dgate = dkernel = None
@@ -61,23 +65,25 @@ class _GatedConvNorm(torch.autograd.Function):
             dx = dx * gate
         if dx is not None:
             dx = dx.to(x)
-        return (dx, dgate, dkernel, dweight, dbias, *[None] * 6)
+        return (dx, dgate, dkernel, dweight, dbias, *[None] * 7)
 
 
 def gated_conv_norm(x: Tensor, gate: Optional[Tensor], conv: nn.Conv2d,
-                    norm: InPlaceABN) -> Tensor:
-    """norm(conv(x * gate)), with conv and product computed twice.
+                    norm: InPlaceABN, recompute: bool) -> Tensor:
+    """norm(conv(x * gate)), keeping neither product nor, if asked, conv.
 
     Args:
         x: Map of shape (N, C, H, W).
         gate: Factors of shape (N, C, 1, 1), or None.
         conv: A 1x1 conv without bias.
         norm: A norm without activation.
+        recompute: Compute the conv again in backward.
 
     Returns:
         Map of shape (N, conv.out_channels, H, W).
     """
-    if x.is_meta or torch.compiler.is_compiling() or (
-            not torch.is_grad_enabled()):
-        return norm(conv(x if gate is None else x * gate))
-    return _GatedConvNorm.apply(x, gate, conv.weight, *norm.bind())
+    bound = norm.bind()
+    if plain(bound[-1], x, gate, conv.weight, norm.weight, norm.bias):
+        return activated_batch_norm(conv(x if gate is None else x * gate),
+                                    *bound)
+    return _GatedConvNorm.apply(x, gate, conv.weight, *bound, recompute)
