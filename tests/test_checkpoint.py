@@ -8,6 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, save_checkpoint
 from official import fill, official_shapes
 
@@ -153,6 +154,7 @@ def retinanet(arch):
         "_base_ = 'mmdet::_base_/models/retinanet_r50_fpn.py'", '.py')
     config.model.backbone = dict(type='TResNet', arch=arch)
     config.model.neck.in_channels = [64, 128, 1024, 2048]
+    init_default_scope('mmdet')
     return MODELS.build(config.model)
 
 
