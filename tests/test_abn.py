@@ -12,8 +12,8 @@ from torch.autograd import gradcheck
 from torch.utils.checkpoint import checkpoint
 
 from tresnet_det import InPlaceABN, SyncInPlaceABN
-from tresnet_det.abn_functional import (activated_batch_norm,
-                                        gated_batch_norm, recoverable)
+from tresnet_det.abn_functional import (activated_batch_norm, gated_batch_norm,
+                                        recoverable)
 from tresnet_det.layers import SqueezeExcite
 from tresnet_det.recompute import gated_conv_norm
 

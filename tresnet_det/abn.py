@@ -4,7 +4,7 @@ Parameters, buffers and their names are those of torch's BatchNorm: the same
 state dict gives the same outputs here and in a batch norm followed by a leaky
 ReLU.
 """
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Tuple
 
 import torch.distributed as dist
 from torch import Tensor
@@ -16,6 +16,8 @@ from .abn_sync import Group
 __all__ = ['InPlaceABN', 'SyncInPlaceABN']
 
 ACTIVATIONS = ('leaky_relu', 'identity')
+Maybe = Optional[Tensor]
+Bound = Tuple[Maybe, Maybe, Maybe, Maybe, bool, float, float, Group]
 
 
 class InPlaceABN(_BatchNorm):
@@ -75,7 +77,7 @@ class InPlaceABN(_BatchNorm):
                 f'The input has shape {tuple(x.shape)}, expected '
                 f'(N, {self.num_features}, ...)')
 
-    def bind(self) -> tuple:
+    def bind(self) -> Bound:
         """The arguments of the functional form that follow the map.
 
         Counts the batch, as torch's BatchNorm does in its forward.

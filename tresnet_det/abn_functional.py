@@ -83,6 +83,7 @@ def batch_norm(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor],
         ValueError: Training with a single value per channel.
     """
     if not training:
+        assert running_mean is not None and running_var is not None
         dtype = torch.promote_types(x.dtype, torch.float32)
         z = F.batch_norm(x, running_mean, running_var, weight, bias, False,
                          0., eps)
@@ -96,7 +97,7 @@ def batch_norm(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor],
     mean, var, count = combine_statistics(x, group)
     if values <= 1:  # only then look at the total: a device would have to wait
         check_count(int(count), x)
-    if running_mean is not None:
+    if running_mean is not None and running_var is not None:
         running_mean.lerp_(mean.to(running_mean), momentum)
         running_var.lerp_((var * (count / (count - 1))).to(running_var),
                           momentum)
@@ -293,7 +294,8 @@ def activated_batch_norm(
     if plain(group, x, weight, bias):
         z = F.batch_norm(x, running_mean, running_var, weight, bias, training,
                          momentum, eps)
-        return z if slope is None else F.leaky_relu(z, slope, inplace=not z.requires_grad)
+        return z if slope is None else F.leaky_relu(
+            z, slope, inplace=not z.requires_grad)
     args = (x, weight, bias, running_mean, running_var, training, momentum,
             eps, group)
     if slope is None:

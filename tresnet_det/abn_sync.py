@@ -31,7 +31,8 @@ def combine_statistics(x: Tensor,
     else:
         mean = var = x.new_zeros(channels)
     local = torch.cat([mean, var, mean.new_full((1, ), count)])
-    every = [torch.empty_like(local) for _ in range(dist.get_world_size(group))]
+    every = [torch.empty_like(local)
+             for _ in range(dist.get_world_size(group))]
     dist.all_gather(every, local, group)
     means, variances, counts = torch.stack(every).split(
         [channels, channels, 1], 1)

@@ -38,7 +38,7 @@ class _Norms:
         self.in_place = 'InPlaceABN' in cfg['type']
 
     def __call__(self, channels: int, activation: str = 'identity',
-                 slope: float = 0.01) -> nn.Module:
+                 slope: float = 0.01) -> _BatchNorm:
         extra = dict(activation=activation,
                      slope=slope) if self.in_place else {}
         return build_norm_layer(dict(self.cfg, **extra), channels)[1]
@@ -81,6 +81,7 @@ class _Block(nn.Module):
             _Shortcut(inplanes, out, stride, norms))
 
     def residual(self, x: Tensor) -> Tensor:
+        """The branch beside the shortcut, up to its last norm."""
         raise NotImplementedError
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class _Block(nn.Module):
 
     @contextmanager
     def _same_statistics(self) -> Iterator[None]:
-        """Keep the second forward of a checkpoint out of running statistics."""
+        """Keep a checkpoint's second forward out of running statistics."""
         norms = [m for m in self.modules() if isinstance(m, _BatchNorm)]
         kept = [(m.momentum, m.num_batches_tracked) for m in norms]
         for norm in norms:
@@ -124,10 +125,6 @@ class BasicBlock(_Block):
         self.bn2 = norms(planes)
         self.se = SqueezeExcite(planes, max(
             planes // 4, 64)) if use_se else None
-
-    @property
-    def last_norm(self) -> nn.Module:
-        return self.bn2
 
     def residual(self, x: Tensor) -> Tensor:
         out = self.blur(self.act(self.bn1(self.conv1(x))))
@@ -156,10 +153,6 @@ class Bottleneck(_Block):
         self.se = SqueezeExcite(planes, max(out // 8, 64)) if use_se else None
         self.conv3 = nn.Conv2d(planes, out, 1, bias=False)
         self.bn3 = norms(out)
-
-    @property
-    def last_norm(self) -> nn.Module:
-        return self.bn3
 
     def residual(self, x: Tensor) -> Tensor:
         out = self.act(self.bn1(self.conv1(x)))
@@ -276,9 +269,11 @@ class TResNet(BaseModule):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out',
                                         nonlinearity='leaky_relu')
-            elif isinstance(module, _Block):
+            elif isinstance(module, (BasicBlock, Bottleneck)):
                 # A block starts as its shortcut.
-                nn.init.zeros_(module.last_norm.weight)
+                last = module.bn2 if isinstance(
+                    module, BasicBlock) else module.bn3
+                nn.init.zeros_(last.weight)
 
     def init_weights(self) -> None:
         """Load what init_cfg names; other kinds are mmengine's."""

@@ -1,14 +1,16 @@
 """Memory and time of backbones: bytes kept for backward, paired step times."""
 import statistics
 import time
-from typing import Callable, Dict, List, Optional, Sequence
+from functools import partial
+from typing import (Any, Callable, Dict, List, NamedTuple, Optional, Sequence,
+                    Tuple)
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-__all__ = ['build_backbone', 'kept_bytes', 'paired_times', 'peak_bytes',
-           'train_step']
+__all__ = ['Row', 'build_backbone', 'kept_bytes', 'maps_of', 'measure',
+           'paired_times', 'peak_bytes', 'train_step']
 
 MIB = 2**20
 
@@ -28,7 +30,7 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
     from .archs import ARCHS
     from .backbone import TResNet
     kind, _, arch = name.partition(':')
-    modes = {
+    modes: Dict[str, Dict[str, Any]] = {
         'inplace': {}, 'recompute': dict(recompute_last_conv=True),
         'cp': dict(with_cp=True), 'bn': dict(norm_cfg=dict(type='BN'))}
     model: nn.Module
@@ -50,19 +52,28 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
     return model
 
 
-def loss_of(model: nn.Module, x: Tensor) -> Tensor:
-    """Mean square of all maps, summed: a loss that reaches every map."""
-    return sum(y.float().square().mean()  # type: ignore[return-value]
-               for y in model(x))
+def maps_of(model: nn.Module, x: Tensor,
+            dtype: torch.dtype) -> Sequence[Tensor]:
+    """Forward in ``dtype``; half precision by autocast, as in training."""
+    half = dtype in (torch.bfloat16, torch.float16)
+    with torch.autocast(x.device.type, dtype if half else None,
+                        enabled=half):
+        return model(x)
 
 
-def train_step(model: nn.Module, x: Tensor) -> None:
-    """One forward and backward; gradients are dropped."""
-    loss_of(model, x).backward()
+def train_step(model: nn.Module, x: Tensor,
+               dtype: torch.dtype = torch.float32) -> None:
+    """One forward and backward of a loss that reaches every map.
+
+    The loss is the sum of the maps' mean squares; gradients are dropped.
+    """
+    maps = maps_of(model, x, dtype)
+    torch.stack([y.float().square().mean() for y in maps]).sum().backward()
     model.zero_grad(set_to_none=True)
 
 
-def kept_bytes(model: nn.Module, x: Tensor) -> int:
+def kept_bytes(model: nn.Module, x: Tensor,
+               dtype: torch.dtype = torch.float32) -> int:
     """Bytes that autograd keeps for backward after ``model(x)``.
 
     Every storage that the graph refers to counts once, whole; parameters,
@@ -71,6 +82,7 @@ def kept_bytes(model: nn.Module, x: Tensor) -> int:
     Args:
         model: Backbone that returns maps, in the mode to be measured.
         x: Images of shape (N, 3, H, W).
+        dtype: Type of the maps.
     """
     own = {t.untyped_storage().data_ptr()
            for t in (*model.parameters(), *model.buffers(), x)}
@@ -83,20 +95,20 @@ def kept_bytes(model: nn.Module, x: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        outs = model(x)
-    del outs
+        maps_of(model, x, dtype)
     return sum(storages.values())
 
 
-def peak_bytes(model: nn.Module, x: Tensor) -> Optional[int]:
+def peak_bytes(model: nn.Module, x: Tensor,
+               dtype: torch.dtype = torch.float32) -> Optional[int]:
     """Peak memory of a training step beyond the model's, on CUDA only."""
     if not x.is_cuda:
         return None
-    train_step(model, x)
+    train_step(model, x, dtype)
     torch.cuda.synchronize(x.device)
     torch.cuda.reset_peak_memory_stats(x.device)
     before = torch.cuda.memory_allocated(x.device)
-    train_step(model, x)
+    train_step(model, x, dtype)
     torch.cuda.synchronize(x.device)
     return torch.cuda.max_memory_allocated(x.device) - before
 
@@ -135,3 +147,80 @@ def paired_times(steps: Dict[str, Callable[[], None]], repeats: int,
 def ratio(times: Sequence[float], base: Sequence[float]) -> float:
     """Median over the rounds of time / base time in the same round."""
     return statistics.median(t / b for t, b in zip(times, base))
+
+
+class Row(NamedTuple):
+    """Figures of one backbone; ratios are to the first row's.
+
+    Attributes:
+        name: As given to `build_backbone`.
+        params: Number of parameters.
+        kept, kept_ratio: MiB kept for backward per image in training mode.
+        train, train_ratio: Seconds of a training step, median of the rounds.
+        infer, infer_ratio: Seconds of inference, in eval() without gradients.
+        peak: MiB of a training step per image on CUDA, or None.
+    """
+    name: str
+    params: int
+    kept: float
+    kept_ratio: float
+    train: Optional[float]
+    train_ratio: Optional[float]
+    infer: Optional[float]
+    infer_ratio: Optional[float]
+    peak: Optional[float]
+
+
+def measure(names: Sequence[str], size: Tuple[int, int], batch: int,
+            dtype: torch.dtype, device: torch.device,
+            repeats: int) -> List[Row]:
+    """Measure backbones in training mode and in inference, in one run.
+
+    Args:
+        names: As taken by `build_backbone`; the first is the base of ratios.
+        size: Height and width of the images.
+        batch: Images in a batch.
+        dtype: float32, float64, or a half type for autocast.
+        device: Where to run.
+        repeats: Rounds that are timed; 0 for the memory alone.
+    """
+    weights = dtype if dtype == torch.float64 else torch.float32
+    x = torch.randn(batch, 3, *size, generator=torch.Generator()
+                    .manual_seed(0)).to(device, weights)
+    models: Dict[str, nn.Module] = {}
+    kept: Dict[str, float] = {}
+    peak: Dict[str, Optional[float]] = {}
+    for name in names:
+        torch.manual_seed(0)
+        model = build_backbone(name).to(device, weights)
+        kept[name] = kept_bytes(model, x, dtype) / batch / MIB
+        top = peak_bytes(model, x, dtype)
+        peak[name] = None if top is None else top / batch / MIB
+        models[name] = model
+
+    @torch.no_grad()
+    def infer(model: nn.Module) -> None:
+        maps_of(model, x, dtype)
+
+    train: Dict[str, List[float]] = {}
+    inference: Dict[str, List[float]] = {}
+    if repeats:
+        train = paired_times(
+            {n: partial(train_step, m, x, dtype) for n, m in models.items()},
+            repeats, device)
+        for model in models.values():
+            model.eval()
+        inference = paired_times(
+            {n: partial(infer, m) for n, m in models.items()}, repeats,
+            device)
+
+    def times(of: Dict[str, List[float]],
+              name: str) -> Tuple[Optional[float], Optional[float]]:
+        return (statistics.median(of[name]), ratio(of[name], of[names[0]])
+                ) if of else (None, None)
+
+    return [Row(name, sum(p.numel() for p in models[name].parameters()),
+                kept[name], kept[name] / kept[names[0]],
+                *times(train, name), *times(inference, name),
+                peak[name])
+            for name in names]
