@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out-dir', type=Path, default='work_dirs/demo',
                         help='everything is written below (%(default)s)')
-    parser.add_argument('--num-train', type=int, default=200)
+    parser.add_argument('--num-train', type=int, default=300)
     parser.add_argument('--num-val', type=int, default=50)
     parser.add_argument('--epochs', type=int, help="default: the config's")
     return parser.parse_args()

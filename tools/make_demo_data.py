@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('root', type=Path, help='folder to make')
-    parser.add_argument('--num-train', type=int, default=200)
+    parser.add_argument('--num-train', type=int, default=300)
     parser.add_argument('--num-val', type=int, default=50)
     parser.add_argument('--size', type=int, default=160, help='in pixels')
     parser.add_argument('--seed', type=int, default=0)

@@ -174,7 +174,7 @@ def _write_split(root: Path, split: str, num_images: int, size: int,
 
 
 def make_demo_data(root: str | os.PathLike,
-                   num_train: int = 200,
+                   num_train: int = 300,
                    num_val: int = 50,
                    size: int = 160,
                    seed: int = 0,

@@ -33,7 +33,7 @@ def allow_mmengine_checkpoints() -> None:
     try:
         from numpy._core import multiarray  # NumPy 2
     except ImportError:
-        from numpy.core import multiarray
+        from numpy.core import multiarray  # type: ignore[no-redef]
     classes: List[Any] = [
         HistoryBuffer, multiarray._reconstruct, multiarray.scalar, np.ndarray,
         np.dtype, (_history_method, 'builtins.getattr')

@@ -43,7 +43,7 @@ test_pipeline = [
                     'scale_factor'))
 ]
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=0,  # reading small images costs less than a second process
     persistent_workers=False,
     dataset=dict(
@@ -70,7 +70,7 @@ max_epochs = 12
 train_cfg = dict(max_epochs=max_epochs, val_interval=3)
 optim_wrapper = dict(
     optimizer=dict(
-        _delete_=True, type='AdamW', lr=5e-4, weight_decay=0.05),
+        _delete_=True, type='AdamW', lr=7e-4, weight_decay=0.05),
     paramwise_cfg=dict(
         _delete_=True, norm_decay_mult=0.0, bias_decay_mult=0.0),
     clip_grad=dict(_delete_=True, max_norm=10, norm_type=2))
@@ -80,7 +80,7 @@ param_scheduler = [
          convert_to_iter_based=True)
 ]
 default_hooks = dict(
-    logger=dict(interval=5), checkpoint=dict(max_keep_ckpts=2))
+    logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=2))
 randomness = dict(seed=0)
-env_cfg = dict(dist_cfg=dict(backend='gloo'))
-work_dir = 'work_dirs/demo'
+env_cfg = dict(dist_cfg=dict(backend='gloo'))  # several processes on CPUs
+work_dir = 'work_dirs/demo/train'

@@ -22,7 +22,6 @@ train_pipeline = [
     dict(type='PackDetInputs')
 ]
 train_dataloader = dict(
-    batch_size=4,
     dataset=dict(
         data_root=data_root,
         ann_file=ann_file,
