@@ -10,7 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tresnet_det.checkpoint_formats import CheckpointError
-from tresnet_det.weights import fetch, read_weights, write_weights
+from tresnet_det.fetch import fetch
+from tresnet_det.weights import read_weights, write_weights
 
 STATE = {'a.weight': torch.arange(6.).view(2, 3), 'a.count': torch.tensor(3)}
 

@@ -139,7 +139,7 @@ def test_two_in_one_file(ours):
     with pytest.raises(CheckpointError, match="'student.backbone.', "
                        r"'teacher.backbone.'.*prefix="):
         to_ours(both)
-    chosen = to_ours(both, 'student.backbone.')
+    chosen = to_ours(both, 'student.backbone')
     assert equal(chosen.state, bare)
     assert set(chosen.dropped.values()) == {'outside the backbone'}
     with pytest.raises(CheckpointError, match="prefix 'ema.'"):

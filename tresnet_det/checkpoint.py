@@ -8,9 +8,9 @@ gives our names, and what was done with each tensor is reported here.
 """
 import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional
 
 import torch
 import torch.nn as nn
@@ -21,7 +21,9 @@ from ._versions import __version__
 from .archs import ARCHS
 from .checkpoint_formats import (CheckpointError, Converted, from_ours, locate,
                                  our_names, to_ours)
-from .weights import fetch, read_weights, write_weights
+from .fetch import fetch
+from .load_report import LoadReport, by_reason, some
+from .weights import read_weights, write_weights
 
 __all__ = ['Checkpoint', 'CheckpointError', 'LoadReport',
            'convert_checkpoint', 'describe_arch', 'load_pretrained',
@@ -29,7 +31,6 @@ __all__ = ['Checkpoint', 'CheckpointError', 'LoadReport',
 
 # Under which key each format's readers look for the state dict.
 _WRAPPER = {'mm': 'state_dict', 'official': 'model', 'timm': 'state_dict'}
-_SHOWN = 5  # names a message gives of a long list
 
 
 @dataclass(frozen=True)
@@ -68,57 +69,11 @@ class Checkpoint:
             f'classes     {self.num_classes or "no classifier"}',
             f'tensors     {len(state)} ({", ".join(dtypes)}), '
             f'{sum(v.numel() for v in state.values()):,} values',
-            f'dropped     {_by_reason(self.weights.dropped) or "nothing"}',
-            f'unexpected  {_some(self.weights.unexpected) or "nothing"}']
+            f'dropped     {by_reason(self.weights.dropped) or "nothing"}',
+            f'unexpected  {some(self.weights.unexpected) or "nothing"}']
         lines += [f'meta        {key}: {str(value)[:100]!r}'
                   for key, value in self.meta.items()]
         return '\n'.join(lines)
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What became of each tensor of a file and of a model.
-
-    Attributes:
-        file: The file that was read.
-        format: 'official', 'timm' or 'mm'.
-        arch: What the file looks like, see :func:`describe_arch`.
-        loaded: Names in the model that got a value.
-        dropped: Left out on purpose: key in the file to reason.
-        missing: Names in the model that the file has no value for.
-        unexpected: Keys in the file that the model has no place for.
-        mismatched: Name in the model to the shapes in file and model.
-    """
-    file: str
-    format: str
-    arch: str
-    loaded: Tuple[str, ...]
-    dropped: Mapping[str, str] = field(default_factory=dict)
-    missing: Tuple[str, ...] = ()
-    unexpected: Tuple[str, ...] = ()
-    mismatched: Mapping[str, Tuple[Tuple[int, ...], Tuple[int, ...]]] = \
-        field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing was missing, unexpected or of another shape."""
-        return not (self.missing or self.unexpected or self.mismatched)
-
-    def problems(self) -> str:
-        """What does not fit, one phrase a kind; empty where all does."""
-        shapes = [f'{name} is {file} in the file and {model} in the model'
-                  for name, (file, model) in self.mismatched.items()]
-        kinds = (('missing', self.missing), ('unexpected', self.unexpected),
-                 ('of another shape', shapes))
-        return '; '.join(f'{len(names)} {kind} ({_some(names)})'
-                         for kind, names in kinds if names)
-
-    def __str__(self) -> str:
-        """The one line that is logged."""
-        return (f'{self.file}: {self.format} weights of TResNet {self.arch}: '
-                f'{len(self.loaded)} tensors loaded; dropped on purpose: '
-                f'{_by_reason(self.dropped) or "none"}; '
-                f'{self.problems() or "all fit"}')
 
 
 def describe_arch(state: Mapping[str, Tensor]) -> str:
@@ -283,7 +238,7 @@ def convert_checkpoint(source: str,
     if read.weights.unexpected:
         raise CheckpointError(
             f'{read.file} has {len(read.weights.unexpected)} keys that no '
-            f'TResNet has ({_some(read.weights.unexpected)}); nothing was '
+            f'TResNet has ({some(read.weights.unexpected)}); nothing was '
             'written')
     state = from_ours(read.weights.state, to)
     write_weights(Path(target).expanduser(), state, _WRAPPER[to], {
@@ -294,18 +249,3 @@ def convert_checkpoint(source: str,
         'tresnet_det': __version__,
     })
     return read
-
-
-def _some(names: Any) -> str:
-    """The first few of a list of names, and how many more there are."""
-    names = list(names)
-    more = len(names) - _SHOWN
-    return ', '.join(names[:_SHOWN]) + (f' and {more} more' if more > 0
-                                        else '')
-
-
-def _by_reason(dropped: Mapping[str, str]) -> str:
-    """How many tensors were dropped for each reason."""
-    reasons = list(dropped.values())
-    return ', '.join(f'{reasons.count(reason)} {reason}'
-                     for reason in dict.fromkeys(reasons))

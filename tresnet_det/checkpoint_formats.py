@@ -5,11 +5,8 @@ the official code's (github mrT23/TResNet) and timm's, in which the weights
 are published today. Everything here is a pure ``dict -> dict``; files are the
 business of :mod:`tresnet_det.weights`.
 
-Besides its names a format differs in one thing: the scale of a norm. The
-official in-place norm multiplies by ``|gamma| + eps``, ours and timm's batch
-norm by ``gamma``. Reading the official format therefore replaces gamma by
-``|gamma| + eps``, exactly as timm did when it published its files, and
-nothing else ever does.
+Besides its names a format differs in one thing, the scale of a norm; see
+:mod:`tresnet_det.norm_scale`.
 """
 import re
 from dataclasses import dataclass
@@ -19,10 +16,10 @@ from typing import Dict, Iterable, List, Mapping, Optional, Set, Tuple
 import torch
 from torch import Tensor
 
-__all__ = ['CheckpointError', 'Converted', 'FORMATS', 'NORM_EPS',
-           'from_ours', 'locate', 'our_names', 'to_ours']
+from .norm_scale import scales_from_official, scales_to_official
 
-NORM_EPS = 1e-5  # eps of the official norm, which it adds to |gamma| as well
+__all__ = ['CheckpointError', 'Converted', 'FORMATS', 'from_ours', 'locate',
+           'our_names', 'to_ours']
 
 StateDict = Dict[str, Tensor]
 
@@ -67,7 +64,6 @@ FORMATS = {
     'official': (1, ('body.conv1.0.weight', )),
     'timm': (2, ('body.conv1.conv.weight', )),
 }
-_NORM_SCALE = re.compile(r'(.*\.)?(bn([123]?))\.weight')
 
 
 class CheckpointError(ValueError):
@@ -142,6 +138,7 @@ def locate(keys: Iterable[str],
                   if (not start or start.endswith('.'))
                   and all(start + key in present for key in signature)]
     if prefix is not None:
+        prefix = prefix and prefix.rstrip('.') + '.'  # as mmengine has it
         found = [(name, start) for name, start in found if start == prefix]
     if len(found) > 1:
         prefixes = sorted(start for _, start in found)
@@ -181,17 +178,14 @@ def our_names(keys: Iterable[str], format_name: str,
         For each key our bare name, or None where the table has no such key.
     """
     column = FORMATS[format_name][0]
-    head = prefix[:-len('backbone.')] if prefix.endswith('backbone.') \
-        else prefix
+    # In a classifier of MM* the head is beside the backbone, not in it.
+    beside = prefix.removesuffix('backbone.')
     names: Dict[str, Optional[str]] = {}
     for key in keys:
-        names[key] = None
-        in_head = key.startswith(f'{head}head.')
-        start = head if in_head else prefix
-        found = _match(key[len(start):], column) \
-            if key.startswith(start) else None
-        if found:
-            names[key] = _TABLE[found[0]][0].format(**found[1])
+        start = beside if key.startswith(f'{beside}head.') else prefix
+        found = _match(key[len(start):], column) if key.startswith(
+            start) else None
+        names[key] = _TABLE[found[0]][0].format(**found[1]) if found else None
     return names
 
 
@@ -232,10 +226,7 @@ def to_ours(state: Mapping[str, Tensor],
         else:
             dropped[key] = reason
     if format_name == 'official':
-        for name in filter(_NORM_SCALE.fullmatch, ours):
-            gamma = ours[name]
-            gamma = gamma.to(torch.promote_types(gamma.dtype, dtype))
-            ours[name] = gamma.abs() + NORM_EPS
+        ours = scales_from_official(ours, dtype)
     return Converted(ours, format_name, start, dropped, unexpected)
 
 
@@ -245,15 +236,7 @@ def from_ours(state: Mapping[str, Tensor], format_name: str) -> StateDict:
     ``'mm'`` puts ``backbone.`` before the backbone's names: so it fits
     MMDetection's and MMPretrain's models, and this package reads it as well.
 
-    ``'official'`` cannot hold every norm scale s. A negative one is made
-    positive by turning the sign of the conv before it and of the running
-    mean, which computes the same; one nearer to 0 than eps becomes eps. The
-    gamma written is the float next to s - eps for which ``|gamma| + eps``
-    rounds to s again. There is one for every s that was read from an
-    official file, so those come back bit for bit (gamma itself does not: its
-    sign is lost, and its last bit where adding eps rounded it away). Of
-    other scales a few around 1e-4 come back 1 ulp off, because float32
-    rounds the sum of any gamma and eps past them.
+    What ``'official'`` cannot hold, :func:`.scales_to_official` says.
 
     Args:
         state: Tensors by our bare names.
@@ -266,7 +249,7 @@ def from_ours(state: Mapping[str, Tensor], format_name: str) -> StateDict:
         raise CheckpointError(f'unknown format {format_name!r}; known are '
                               f'{", ".join(FORMATS)}')
     if format_name == 'official':
-        state = _official_scales(state)
+        state = scales_to_official(state)
     column = FORMATS[format_name][0]
     written: StateDict = {}
     for name, value in state.items():
@@ -288,27 +271,3 @@ def from_ours(state: Mapping[str, Tensor], format_name: str) -> StateDict:
                 else ''
         written[_TABLE[row][column].format(**fields)] = value
     return written
-
-
-def _official_scales(state: Mapping[str, Tensor]) -> StateDict:
-    """Turn plain norm scales into gammas of the official in-place norm."""
-    state = dict(state)
-    for found in list(filter(None, map(_NORM_SCALE.fullmatch, state))):
-        start, norm, number = found.groups(default='')
-        scale = state[found[0]]
-        scale = scale.to(torch.promote_types(scale.dtype, torch.float32))
-        if (scale < 0).any():
-            sign = torch.where(scale < 0, -1, 1).to(scale.dtype)
-            conv = f'{start}conv{number}.weight'
-            mean = f'{start}{norm}.running_mean'
-            state[conv] = state[conv] * sign[:, None, None, None]
-            state[mean] = state[mean] * sign
-            scale = scale.abs()
-        gamma = (scale.double() - NORM_EPS).clamp(min=0).to(scale.dtype)
-        for step in (-torch.inf, torch.inf):
-            near = torch.nextafter(gamma, torch.full_like(gamma, step))
-            better = (near.abs() + NORM_EPS == scale) \
-                & (gamma + NORM_EPS != scale)
-            gamma = torch.where(better, near, gamma)
-        state[found[0]] = gamma
-    return state
