@@ -3,8 +3,9 @@
 #
 #   python tools/train.py configs/classification/tresnet-m_8xb16-40e_cifar10.py
 #
-# The paper reports transfer to CIFAR-10 and CIFAR-100; its recipe was not at
-# hand, so the schedule here is our choice.
+# Reported for TResNet-XL at 224 px: CIFAR-10 99.0, CIFAR-100 91.5 (README of
+# the official repository). The recipe was not at hand, so the schedule is our
+# choice. Not run on the real data.
 _base_ = [
     'mmpretrain::_base_/datasets/cifar10_bs16.py',
     'mmpretrain::_base_/schedules/cifar10_bs128.py',

@@ -3,7 +3,7 @@
 #
 #   python tools/train.py configs/classification/tresnet-m_8xb64-300e_in1k.py
 #
-# evaluates published weights (paper: 80.8 top-1) after one conversion:
+# trains; published weights are evaluated after one conversion:
 #
 #   python tools/convert_checkpoint.py timm://tresnet_m.miil_in21k_ft_in1k \
 #       tresnet_m.pth --to mm
@@ -13,7 +13,8 @@
 # From the paper (arXiv:2003.13630, section 4), as remembered: 300 epochs, SGD
 # with the 1-cycle policy, AutoAugment, Cutout, label smoothing, weight decay.
 # Our choice, since it leaves them open: learning rate, weight decay 1e-4
-# (coupled, the paper's is not), batch 8 x 64, the size of the cut-out.
+# (coupled, the paper's is not), batch 8 x 64, the size of the cut-out. Not run
+# on the real data.
 _base_ = [
     'mmpretrain::_base_/datasets/imagenet_bs64.py',
     'mmpretrain::_base_/schedules/imagenet_bs256.py',
