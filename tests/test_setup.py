@@ -155,7 +155,7 @@ def test_failed_command_is_one_line(tmp_path: Path) -> None:
         log.write(b'error: of an earlier command\n')
         log.flush()
         with pytest.raises(steps.SetupError) as caught:
-            steps.run('building', ['sh', '-c', script], log)
+            steps.run('building', ['sh', '-c', script], log, cost='hours')
     assert str(caught.value) == (
         f'building failed: a.cpp:1: error: bad (all it said: {log.name})')
 

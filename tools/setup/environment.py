@@ -87,9 +87,9 @@ def fill(root: Path, venv: Path, log: IO[bytes],
     pip = [str(python), '-I', '-m', 'pip']
     install = pip + ['install', '-c', str(PINS)]
     run('making .venv', [sys.executable, '-m', 'venv', str(venv)], log)
-    run('installing torch (3 GB to download where pip has no copy)',
+    run('installing torch',
         install + ['setuptools', 'wheel', 'ninja', 'torch', 'torchvision'],
-        log)
+        log, cost='3 GB to download where pip has no copy')
     built = venv / 'build'
     if wheel is None:
         built.mkdir()

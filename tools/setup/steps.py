@@ -45,13 +45,20 @@ def progress(output: bytes, seconds: float) -> str:
 
 
 def run(what: str, command: Sequence[str], log: IO[bytes],
-        environ: Optional[Mapping[str, str]] = None) -> None:
+        environ: Optional[Mapping[str, str]] = None, cost: str = '') -> None:
     """Runs a command into the log and tells how far it is.
+
+    Args:
+        what: what it does, for the reader.
+        command: the command and its arguments.
+        log: a file open for appending.
+        environ: its environment; this process's if None.
+        cost: what it takes, for the reader.
 
     Raises:
         SetupError: it failed; holds the line that tells most.
     """
-    say(what)
+    say(f'{what} ({cost})' if cost else what)
     start, begin = time.monotonic(), log.seek(0, os.SEEK_END)
     child = subprocess.Popen(
         list(command), stdin=subprocess.DEVNULL, stdout=log,
