@@ -182,6 +182,9 @@ def test_home_and_unknown_schemes(monkeypatch, tmp_path):
     assert fetch('~/w.pth') == tmp_path / 'w.pth'
     with pytest.raises(CheckpointError, match='unknown scheme torchvision://'):
         fetch('torchvision://resnet50')
+    assert fetch(tmp_path / 'w.pth') == tmp_path / 'w.pth'
+    with pytest.raises(CheckpointError, match='checkpoint is None'):
+        fetch(None)
 
 
 def test_nothing_is_left_where_writing_fails(tmp_path):

@@ -9,8 +9,9 @@ gives our names, and what was done with each tensor is reported here.
 import logging
 import re
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Union
 
 import torch
 import torch.nn as nn
@@ -38,12 +39,10 @@ class Checkpoint:
     """A file of weights, read and brought into our names.
 
     Attributes:
-        name: What was asked for: a path, timm://NAME or an address.
         file: The file that was read.
         weights: Tensors in our names, and what was left out of them.
         meta: Remarks that the file holds about itself.
     """
-    name: str
     file: Path
     weights: Converted
     meta: Dict[str, Any]
@@ -98,7 +97,7 @@ def describe_arch(state: Mapping[str, Tensor]) -> str:
     return f'dict(depths={depths}, width={width}, bottleneck={bottleneck})'
 
 
-def open_checkpoint(checkpoint: str,
+def open_checkpoint(checkpoint: Union[str, PathLike],
                     prefix: Optional[str] = None,
                     map_location: str = 'cpu',
                     dtype: torch.dtype = torch.float32) -> Checkpoint:
@@ -119,11 +118,11 @@ def open_checkpoint(checkpoint: str,
         weights = to_ours(state, prefix, dtype)
     except CheckpointError as error:
         raise CheckpointError(f'{file}: {error}') from None
-    return Checkpoint(checkpoint, file, weights, meta)
+    return Checkpoint(file, weights, meta)
 
 
 def load_pretrained(model: nn.Module,
-                    checkpoint: str,
+                    checkpoint: Union[str, PathLike],
                     strict: bool = True,
                     prefix: Optional[str] = None,
                     map_location: str = 'cpu') -> LoadReport:
@@ -165,13 +164,13 @@ def load_pretrained(model: nn.Module,
     dropped = dict(source.weights.dropped)
     unexpected = list(source.weights.unexpected)
     for ours, value in source.weights.state.items():
-        part = ours.partition('.')[0]
+        part, key = ours.partition('.')[0], source.weights.keys[ours]
         if ours not in names:
             if part not in built:
-                dropped[ours] = ('classifier' if part == 'head' else
-                                 'stage that the model does not build')
+                dropped[key] = ('classifier' if part == 'head' else
+                                'stage that the model does not build')
             else:
-                unexpected.append(ours)
+                unexpected.append(key)
         elif value.shape != target[names[ours]].shape:
             mismatched[names[ours]] = (tuple(value.shape),
                                        tuple(target[names[ours]].shape))
@@ -212,8 +211,8 @@ def _misfit(report: LoadReport, arch: str) -> str:
             'load what fits with strict=False')
 
 
-def convert_checkpoint(source: str,
-                       target: str,
+def convert_checkpoint(source: Union[str, PathLike],
+                       target: Union[str, PathLike],
                        to: str,
                        prefix: Optional[str] = None) -> Checkpoint:
     """Write weights of any format in another one, whole or not at all.
@@ -242,7 +241,7 @@ def convert_checkpoint(source: str,
             'written')
     state = from_ours(read.weights.state, to)
     write_weights(Path(target).expanduser(), state, _WRAPPER[to], {
-        'source': source,
+        'source': str(source),
         'source_format': read.weights.format,
         'weights_format': to,
         'arch': read.arch,

@@ -80,12 +80,14 @@ class Converted:
     Attributes:
         state: Tensors by our bare names (``conv1.weight``, ``layer1.0...``,
             ``head.fc.weight``).
+        keys: The key that each of them had in the file.
         format: Name of the format it came in.
         prefix: What stood before the backbone's names, e.g. ``backbone.``.
         dropped: Left out on purpose: key in the file to reason.
         unexpected: Keys in the file that no TResNet has.
     """
     state: StateDict
+    keys: Dict[str, str]
     format: str
     prefix: str
     dropped: Dict[str, str]
@@ -210,11 +212,12 @@ def to_ours(state: Mapping[str, Tensor],
     """
     format_name, start = locate(state, prefix)
     ours: StateDict = {}
+    keys: Dict[str, str] = {}
     dropped: Dict[str, str] = {}
     unexpected: List[str] = []
     for key, name in our_names(state, format_name, start).items():
         if name is not None:
-            ours[name] = state[key]
+            ours[name], keys[name] = state[key], key
             continue
         bare = key[len(start):] if key.startswith(start) else key
         reason = next((why for pattern, why in _DROPPED
@@ -227,7 +230,7 @@ def to_ours(state: Mapping[str, Tensor],
             dropped[key] = reason
     if format_name == 'official':
         ours = scales_from_official(ours, dtype)
-    return Converted(ours, format_name, start, dropped, unexpected)
+    return Converted(ours, keys, format_name, start, dropped, unexpected)
 
 
 def from_ours(state: Mapping[str, Tensor], format_name: str) -> StateDict:

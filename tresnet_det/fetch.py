@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import Union
 
 import torch
 
@@ -25,7 +26,7 @@ PUBLISHED = (
 _HUB_FILES = ('model.safetensors', 'pytorch_model.bin')
 
 
-def fetch(checkpoint: str) -> Path:
+def fetch(checkpoint: Union[str, os.PathLike]) -> Path:
     """Find the file that a checkpoint's name means, downloading if need be.
 
     Args:
@@ -34,9 +35,15 @@ def fetch(checkpoint: str) -> Path:
             (kept in torch.hub's cache).
 
     Raises:
-        CheckpointError: The name has an unknown scheme, or the download
+        CheckpointError: It is no name, has an unknown scheme, or the download
             failed and nothing is in the cache.
     """
+    if not isinstance(checkpoint, str):
+        if not isinstance(checkpoint, os.PathLike):
+            raise CheckpointError(
+                f'the checkpoint is {checkpoint!r}; expected is a path, '
+                'timm://NAME or an http(s) address')
+        return Path(checkpoint)
     scheme, found, rest = checkpoint.partition('://')
     if not found:
         return Path(checkpoint).expanduser()
