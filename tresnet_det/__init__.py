@@ -1,14 +1,15 @@
 """TResNet (arXiv:2003.13630) for MMDetection 3.x.
 
 Importing this package checks the versions of what it builds on, registers its
-modules and lets torch.load read the checkpoints that mmengine writes; it does
-nothing else.
+modules, makes its configs known as 'tresnet_det::' and lets torch.load read
+the checkpoints that mmengine writes; it does nothing else.
 """
 from ._versions import __version__, check_versions
 
 check_versions()
 
 from mmdet.registry import MODELS as MMDET_MODELS  # noqa: E402
+from mmengine.config.utils import MODULE2PACKAGE  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 
 from .abn import InPlaceABN, SyncInPlaceABN  # noqa: E402
@@ -24,6 +25,9 @@ __all__ = ['CheckedRunner', 'CheckpointError', 'InPlaceABN', 'LoadReport',
            'load_pretrained']
 
 allow_mmengine_checkpoints()
+# mmengine looks beside the files of a pip package, where those of an editable
+# install are not; what is no pip package, as a module, it finds by its path.
+MODULE2PACKAGE[__name__] = f'{__name__}._versions'
 for _module in (InPlaceABN, SyncInPlaceABN, TResNet, TResNetClassifier):
     # The root registry serves the other OpenMMLab libraries; a name with the
     # scope, 'mmdet.TResNet', is looked up in mmdet's own registry only.
