@@ -63,8 +63,8 @@ class InPlaceABN(_BatchNorm):
 
     @property
     def qconfig(self) -> None:
-        # torch's convert_sync_batchnorm, which mmengine's sync_bn option
-        # calls, asks every _BatchNorm for this attribute while it replaces
+        # convert_sync_batchnorm, torch's and that of mmengine's sync_bn
+        # option, asks every _BatchNorm for this attribute while it replaces
         # it by a SyncBatchNorm, which would drop the activation in silence.
         raise TypeError(
             f'{type(self).__name__} cannot be converted to SyncBatchNorm or '
