@@ -5,7 +5,6 @@ checkpoints of mmengine hold, beside tensors, its message hub's log values
 (HistoryBuffer) and NumPy scalars; resuming and testing would fail on them.
 The classes listed here only hold data: reading them runs no code of a file.
 """
-from importlib import import_module
 from pickle import UnpicklingError
 from typing import Any, Callable, List
 
