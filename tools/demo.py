@@ -87,7 +87,8 @@ def main() -> None:
     with written_whole(out / 'figures.json') as part:
         part.write_text(json.dumps(figures, indent=1))
     plot_curves(train_dir, out / 'curves.png')
-    draw_detections(ann_file, detections, data / 'val', out / 'pictures')
+    draw_detections(ann_file, detections, data / 'val', out / 'pictures',
+                    score_thr=0.25)
 
     print(f'\nData, training and evaluation took {minutes:.1f} minutes now.\n'
           f'{figures_table(figures)}')
