@@ -1,5 +1,8 @@
 """Every config parses, builds, takes a training step and predicts."""
 
+from collections import Counter
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -7,63 +10,124 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
+from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 
-ROOT = Path(__file__).parents[1] / 'configs'
+from tresnet_det.archs import ARCHS
+
+PROJECT = Path(__file__).parents[1]
+ROOT = PROJECT / 'configs'
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('*/*.py')
                  if path.parent.name not in ('_base_', 'classification'))
+OF_TRESNET = [name for name in CONFIGS if '_tresnet-' in name]
+# Those for COCO differ in their schedule alone, see test_schedules below: of
+# each detector and backbone one is built.
+COCO = [name for name in CONFIGS if name.endswith('_coco.py')
+        and not name.startswith('paper/')]
+DETECTORS = {name.partition('_fpn_')[0]: name for name in reversed(COCO)}
+BUILT = sorted({*CONFIGS} - {*COCO} | {*DETECTORS.values()})
+METAFILES = sorted(ROOT.glob('*/metafile.yml'))
+EPOCHS = {'1x': 12, 'amp-1x': 12, '20e': 20, '2x': 24, 'ms-2x': 24,
+          'ms-640-800-2x': 24, 'ms-3x': 36, 'ms-poly-3x': 36,
+          'ms-640-800-3x': 36, '8xb6-70e': 70}
 
 
-@pytest.fixture(scope='module', params=CONFIGS)
-def cfg(request):
-    return Config.fromfile(ROOT / request.param)
+@lru_cache(maxsize=None)
+def read(name):
+    return Config.fromfile(ROOT / name)
 
 
-@pytest.fixture(scope='module')
-def model(cfg):
+def values(node, key):
+    """All values of a key, at any depth."""
+    if isinstance(node, dict):
+        yield from [node[key]] if key in node else []
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from values(child, key)
+
+
+def unrepeated(dataset):
+    """A data set and how often an epoch runs over it."""
+    if dataset.type == 'RepeatDataset':
+        return dataset.dataset, dataset.times
+    return dataset, 1
+
+
+def epochs(cfg):
+    return cfg.train_cfg.max_epochs * unrepeated(
+        cfg.train_dataloader.dataset)[1]
+
+
+@pytest.fixture(scope='module', params=BUILT)
+def built(request):
+    """A config and its model, of random weights, one block a stage."""
     init_default_scope('mmdet')
+    cfg = read(request.param)
+    model = deepcopy(cfg.model)
+    model.backbone.init_cfg = None
+    if 'arch' in model.backbone:
+        model.backbone.arch = ARCHS[model.backbone.arch]._replace(
+            depths=(1, 1, 1, 1))._asdict()
     torch.manual_seed(0)
-    return MODELS.build(cfg.model)
+    return cfg, MODELS.build(model)
 
 
-def test_shared_part(cfg):
+@pytest.mark.parametrize('name', OF_TRESNET)
+def test_shared_part(name):
+    cfg, backbone = read(name), read(name).model.backbone
     assert cfg.custom_imports.imports == ['tresnet_det']
     assert cfg.runner_type == 'CheckedRunner'
-    assert cfg.model.backbone.type == 'TResNet'
+    assert backbone.type == 'TResNet'
+    assert name.partition('_tresnet-')[2].startswith(f'{backbone.arch}_fpn')
+    if backbone.get('init_cfg') is None:  # nothing may stay as it came
+        assert backbone.frozen_stages == -1 and not backbone.norm_eval
+    else:
+        assert backbone.init_cfg.checkpoint.startswith(
+            f'timm://tresnet_{backbone.arch}.')
 
 
-def test_input_is_rgb_in_0_1(model):
-    red = torch.tensor([0, 51, 255], dtype=torch.uint8)  # BGR, as loaded
-    image = red[:, None, None].expand(3, 40, 70)
+def test_input_is_rgb_in_0_1(built):
+    cfg, model = built
+    if cfg.model.backbone.type == 'ResNet':
+        expected = [(0 - 123.675) / 58.395, (51 - 116.28) / 57.12,
+                    (255 - 103.53) / 57.375]  # of torchvision's weights
+    else:
+        expected = [0.0, 0.2, 1.0]
+    colour = torch.tensor([255, 51, 0], dtype=torch.uint8)  # BGR, as loaded
+    image = colour[:, None, None].expand(3, 40, 70)
     inputs = model.data_preprocessor(dict(inputs=[image]))['inputs']
     assert inputs.shape == (1, 3, 64, 96)
-    assert torch.allclose(inputs[0, :, 0, 0], torch.tensor([1.0, 0.2, 0.0]))
+    assert inputs[0, :, 0, 0].tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_neck_fits_the_backbone(cfg, model):
-    assert tuple(cfg.model.neck.in_channels) == model.backbone.out_channels
+def test_whole_model_builds_and_its_neck_fits(built):
+    cfg = built[0]
+    with torch.device('meta'):
+        model = MODELS.build(deepcopy(cfg.model))
+    inputs = torch.zeros(1, 3, 64, 64, device='meta')
+    channels = [x.shape[1] for x in model.backbone(inputs)]
+    assert list(cfg.model.neck.in_channels) == channels
 
 
-def test_classes_are_counted(cfg):
+@pytest.mark.parametrize('name', CONFIGS)
+def test_classes_are_counted(name):
+    cfg = read(name)
     for split in ('train', 'val', 'test'):
-        metainfo = cfg[f'{split}_dataloader'].dataset.get('metainfo')
+        dataset, _ = unrepeated(cfg[f'{split}_dataloader'].dataset)
+        metainfo = dataset.get('metainfo')
         expected = len(metainfo.classes) if metainfo else 80
-        assert cfg.model.bbox_head.num_classes == expected
+        assert set(values(cfg.model, 'num_classes')) == {expected}
     assert cfg.val_evaluator.ann_file.endswith(
         cfg.val_dataloader.dataset.ann_file)
     assert cfg.test_dataloader == cfg.val_dataloader
     assert cfg.test_evaluator == cfg.val_evaluator
 
 
-def test_random_weights_train_their_norms(cfg):
-    backbone = cfg.model.backbone
-    if backbone.get('init_cfg') is None:
-        assert backbone.frozen_stages == -1 and not backbone.norm_eval
-
-
-def test_one_step_and_one_prediction(cfg, model):
-    data = demo_mm_inputs(2, [[3, 96, 128], [3, 128, 96]],
-                          num_classes=cfg.model.bbox_head.num_classes)
+def test_one_step_and_one_prediction(built):
+    cfg, model = built
+    data = demo_mm_inputs(1, [[3, 96, 128]], with_mask=model.with_mask,
+                          num_classes=next(values(cfg.model, 'num_classes')))
     model.train()
     losses = model(**model.data_preprocessor(data, True), mode='loss')
     loss, _ = model.parse_losses(losses)
@@ -76,8 +140,81 @@ def test_one_step_and_one_prediction(cfg, model):
     with torch.no_grad():
         results = model(**model.data_preprocessor(data, False),
                         mode='predict')
-    assert len(results) == 2
-    assert all(r.pred_instances.bboxes.shape[1] == 4 for r in results)
+    found = results[0].pred_instances
+    assert found.bboxes.shape == (len(found), 4)
+    assert ('masks' in found) == model.with_mask
+
+
+@pytest.mark.parametrize('name', COCO)
+def test_schedules_of_a_detector_share_its_model(name):
+    cfg = read(name)
+    assert cfg.model == read(DETECTORS[name.partition('_fpn_')[0]]).model
+    schedule = name.partition('_fpn_')[2][:-len('_coco.py')]
+    assert epochs(cfg) == EPOCHS[schedule]
+    scheduler = cfg.param_scheduler[-1]
+    assert scheduler.type == 'MultiStepLR'
+    assert max(scheduler.milestones) < cfg.train_cfg.max_epochs
+    assert cfg.auto_scale_lr.base_batch_size == 16
+    assert cfg.train_dataloader.batch_size == 2
+    if schedule == 'amp-1x':
+        assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    else:
+        assert f' lr {cfg.optim_wrapper.optimizer.lr};' in (
+            ROOT / name).read_text()
+
+
+def test_arms_of_the_paper_differ_in_the_backbone_only():
+    arms = [read(f'paper/fcos_{arch}_fpn_8xb6-70e_coco.py').to_dict()
+            for arch in ('r50', 'tresnet-m')]
+    for arm in arms:
+        assert arm['model'].pop('backbone')
+        assert arm['model']['neck'].pop('in_channels')
+        for key in ('mean', 'std', 'bgr_to_rgb'):
+            arm['model']['data_preprocessor'].pop(key)
+        arm.pop('tresnet', None)  # what the backbone was taken from
+    assert arms[0] == arms[1]
+    assert arms[0]['train_dataloader']['batch_size'] * 8 == arms[0][
+        'auto_scale_lr']['base_batch_size'] == 48
+
+
+@pytest.mark.parametrize('path', METAFILES, ids=lambda p: p.parent.name)
+def test_metafile_and_readme_list_the_configs(path):
+    meta = load(path)
+    collection, = meta['Collections']
+    assert PROJECT / collection['README'] == path.parent / 'README.md'
+    readme = (path.parent / 'README.md').read_text()
+    listed = {model['Config']: model for model in meta['Models']}
+    assert {PROJECT / config for config in listed} == {
+        *path.parent.glob('*.py')}
+    for config, model in listed.items():
+        file = Path(config)
+        assert model['Name'] == file.stem
+        assert model['In Collection'] == collection['Name']
+        assert model['Metadata']['Epochs'] == epochs(
+            read(f'{file.parent.name}/{file.name}'))
+        assert f'({file.name})' in readme
+
+
+def test_model_index_lists_the_metafiles():
+    listed = load(PROJECT / 'model-index.yml')['Import']
+    assert [PROJECT / path for path in listed] == METAFILES
+    assert {path.parent.name for path in METAFILES} == {
+        name.partition('/')[0] for name in CONFIGS
+        if name.endswith('_coco.py')}
+
+
+def test_configs_are_deltas():
+    blocks = Counter()
+    for name in CONFIGS:
+        if not name.endswith('_coco.py'):
+            continue
+        lines = (ROOT / name).read_text().splitlines()
+        assert len(lines) <= 40, name
+        code = [line for line in lines if line and line[0] != '#']
+        assert code[0].startswith('_base_ = '), name
+        blocks.update({'\n'.join(code[i:i + 5])
+                       for i in range(len(code) - 4)})
+    assert blocks.most_common(1)[0][1] == 1, blocks.most_common(1)
 
 
 @pytest.mark.parametrize('name, variable', [

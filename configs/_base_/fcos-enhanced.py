@@ -8,5 +8,6 @@ fcos_enhanced = dict(
         norm_on_bbox=True,
         centerness_on_reg=True,
         conv_bias=True,
+        dcn_on_last_conv=False,
         loss_bbox=dict(type='GIoULoss')),
     test_cfg=dict(nms=dict(iou_threshold=0.6)))
