@@ -195,7 +195,13 @@ def test_address_is_downloaded_once(server, state, tmp_path, monkeypatch):
         assert report.format == 'official'
     assert len(asked) == 1
 
+    # A file of the same name elsewhere is another file.
+    (root / 'more').mkdir()
+    torch.save({'conv1.weight': torch.ones(1)}, root / 'more' / 'm.pth')
+    with pytest.raises(CheckpointError, match='not those of a TResNet'):
+        load_pretrained(TResNet(TINY), f'{base}/more/m.pth?download=true')
+
     with pytest.raises(CheckpointError, match=r'absent\.pth could not be '
                        'downloaded .*404'):
         load_pretrained(TResNet(TINY), f'{base}/absent.pth')
-    assert len(list((tmp_path / 'torch' / 'tresnet_det').iterdir())) == 1
+    assert len(list((tmp_path / 'torch' / 'tresnet_det').iterdir())) == 2
