@@ -106,11 +106,18 @@ def test_wrong_class_name_stops_both_commands(demo, tmp_path):
         assert 'Epoch(' not in text and 'Load checkpoint' not in text
 
 
-def test_get_flops(demo):
+def test_get_flops_counts_every_conv_whatever_the_norm(demo):
     _, out = demo
-    text = run(find_mmdet_tool('analysis_tools/get_flops.py'), CONFIG,
-               '--num-images', '1', DEMO_DATA=str(out / 'data'))
-    print(text)
+    counts = {}
+    for norm in ('BN', 'InPlaceABN'):
+        text = run(find_mmdet_tool('analysis_tools/get_flops.py'), CONFIG,
+                   '--num-images', '1', '--cfg-options',
+                   f'model.backbone.norm_cfg.type={norm}',
+                   DEMO_DATA=str(out / 'data'))
+        counts[norm] = re.findall(r'(?:Flops|Params): (\S+)', text)
+        assert 'PythonOp' not in text  # would be left out of the count
+    assert counts['BN'] == counts['InPlaceABN'] == [
+        '3.355G', '30.797M']
 
 
 def test_browse_dataset(demo, tmp_path):

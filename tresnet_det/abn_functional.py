@@ -260,13 +260,15 @@ def plain(group: Group, *tensors: Optional[Tensor]) -> bool:
     """Tell whether torch's own operators do as well as ours.
 
     Without gradients nothing is kept.  A compiler decides by itself what to
-    keep and what to compute again; on the meta device and in an empty batch
-    there are no values.
+    keep and what to compute again; a trace is read by tools that count or
+    export torch's operators; on the meta device and in an empty batch there
+    are no values.
     """
     learns = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in tensors)
     return group is None and (
         not learns or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
         or any(t is not None and (t.is_meta or not t.numel())
                for t in tensors))
 

@@ -9,7 +9,7 @@ _base_ = 'fcos_tresnet-m_fpn_demo.py'
 data_root = '{{$OVERFIT_DATA:work_dirs/overfit/data}}/'
 ann_file = 'annotations/instances_train.json'
 scale = (320, 320)
-max_epochs = 300  # an epoch is two iterations
+max_epochs = 100  # an epoch is two iterations
 
 # All 80 classes of COCO, MMDetection's default.
 model = dict(bbox_head=dict(num_classes=80))
