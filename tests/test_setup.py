@@ -160,6 +160,12 @@ def test_failed_command_is_one_line(tmp_path: Path) -> None:
         f'building failed: a.cpp:1: error: bad (all it said: {log.name})')
 
 
+def test_killed_command_names_the_signal(tmp_path: Path) -> None:
+    with open(tmp_path / 'log', 'ab') as log:
+        with pytest.raises(steps.SetupError, match='ended by SIGKILL'):
+            steps.run('building', ['sh', '-c', 'kill -9 $$'], log)
+
+
 def test_progress(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
                   capsys: pytest.CaptureFixture[str]) -> None:
     ninja = b'ninja: 4\n  [1/4] c++ a.cpp\n  [2/4] c++ b.cpp\nwarning'

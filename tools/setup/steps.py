@@ -5,6 +5,7 @@ this folder: it runs before anything is installed.
 """
 import os
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -72,7 +73,7 @@ def run(what: str, command: Sequence[str], log: IO[bytes],
             seconds = time.monotonic() - start
             say(f'  {seconds:.0f} s: {progress(output, seconds)}')
     if status:
-        output = Path(log.name).read_bytes()[begin:]
-        raise SetupError(f'{what} failed: {telling(output)} (all it said: '
-                         f'{log.name})')
+        why = (telling(Path(log.name).read_bytes()[begin:]) if status > 0
+               else f'it was ended by {signal.Signals(-status).name}')
+        raise SetupError(f'{what} failed: {why} (all it said: {log.name})')
     say(f'  done in {(time.monotonic() - start) / 60:.1f} minutes')
