@@ -298,6 +298,18 @@ def test_autocast_keeps_parameters_in_float32(dtype):
     assert net[1].running_mean.dtype == torch.float32
 
 
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_model_wholly_in_half_precision(dtype, training):
+    abn = fill(InPlaceABN(C)).to(dtype).train(training)
+    x = rand(4, C, 8, 8).to(dtype)
+    for forward in (abn, lambda t: abn.forward_gated(t, torch.sigmoid)):
+        leaf = x.clone().requires_grad_()
+        forward(leaf).float().square().sum().backward()
+        assert leaf.grad.isfinite().all() and leaf.grad.dtype == dtype
+    assert abn.weight.grad.dtype == dtype
+
+
 @pytest.mark.parametrize('cls', [InPlaceABN, SyncInPlaceABN])
 def test_empty_batch(cls):
     x = torch.zeros(0, C, 4, 4, requires_grad=True)

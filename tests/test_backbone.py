@@ -365,9 +365,10 @@ def test_channels_last():
     torch.testing.assert_close(got, wanted)
 
 
-@pytest.mark.parametrize('recompute', [True, False])
-def test_compiles_without_graph_break(recompute):
-    model = build(ABN, recompute_last_conv=recompute).double()
+@pytest.mark.parametrize('kwargs', [
+    {}, dict(recompute_last_conv=True), dict(with_cp=True)])
+def test_compiles_without_graph_break(kwargs):
+    model = build(ABN, **kwargs).double()
     compiled = torch.compile(copy.deepcopy(model), backend='aot_eager',
                              fullgraph=True)
     x = image(64, 64, dtype=torch.float64)

@@ -36,6 +36,10 @@ class InPlaceABN(_BatchNorm):
         activation: 'leaky_relu' or 'identity'.
         slope: The leaky ReLU's slope for negative values, above 0.
 
+    The output is needed in backward: what follows must not change it in
+    place.  In mmcv's ConvModule this means act_cfg=None, or torch raises an
+    error in backward.
+
     Shape:
         Input and output: (N, C, ...), two dimensions or more.
 

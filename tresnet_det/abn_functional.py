@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .abn_sync import Group, combine_statistics, sum_over_group
+from .tracing import torch_operators_wanted
 
 __all__ = ['activated_batch_norm', 'batch_norm', 'batch_norm_backward',
            'gated_batch_norm', 'plain', 'recoverable']
@@ -82,9 +83,9 @@ def batch_norm(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor],
     Raises:
         ValueError: Training with a single value per channel.
     """
+    dtype = torch.promote_types(x.dtype, torch.float32)
     if not training:
         assert running_mean is not None and running_var is not None
-        dtype = torch.promote_types(x.dtype, torch.float32)
         z = F.batch_norm(x, running_mean, running_var, weight, bias, False,
                          0., eps)
         return (z, running_mean.to(dtype),
@@ -92,8 +93,9 @@ def batch_norm(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor],
     values = x.numel() // x.shape[1]
     if group is None:
         check_count(values, x)
-        return torch.native_batch_norm(x, weight, bias, running_mean,
-                                       running_var, True, momentum, eps)
+        z, mean, invstd = torch.native_batch_norm(
+            x, weight, bias, running_mean, running_var, True, momentum, eps)
+        return z, mean.to(dtype), invstd.to(dtype)
     mean, var, count = combine_statistics(x, group)
     if values <= 1:  # only then look at the total: a device would have to wait
         check_count(int(count), x)
@@ -101,13 +103,19 @@ def batch_norm(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor],
         running_mean.lerp_(mean.to(running_mean), momentum)
         running_var.lerp_((var * (count / (count - 1))).to(running_var),
                           momentum)
-    z = F.batch_norm(x, mean, var, weight, bias, False, 0., eps)
+    z = F.batch_norm(x, mean, var, _to(weight, mean), _to(bias, mean), False,
+                     0., eps)
     return z, mean, (var + eps).rsqrt()
 
 
+def _to(parameter: Optional[Tensor], like: Tensor) -> Optional[Tensor]:
+    """Statistics are at least float32, parameters may be half."""
+    return None if parameter is None else parameter.to(like.dtype)
+
+
 def check_count(count: int, x: Tensor) -> None:
-    """Refuse batch statistics of a single value, as torch does."""
-    if count == 1:
+    """Refuse batch statistics of a single value, as torch does, or none."""
+    if count <= 1:
         raise ValueError(
             'Batch statistics need more than 1 value per channel in '
             f'training, but the input has shape {tuple(x.shape)}: use a '
@@ -143,12 +151,13 @@ def batch_norm_backward(
             list(needs))
     sums = training or needs[1] or needs[2]
     if grad.numel():
-        # With fixed statistics the kernel takes 1 / sqrt(variance), which
-        # has no sign: move the sign of invstd into scale.
+        # With fixed statistics the CPU's kernel takes 1 / sqrt(variance),
+        # which has no sign: move the sign of invstd into scale.  CUDA's
+        # takes the saved deviation, and insists on being given one.
         sign = torch.where(invstd < 0, -1., 1.).to(invstd.dtype)
         dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
-            grad, source, scale * sign, mean, invstd.pow(-2), None, None,
-            False, 0., [needs[0], sums, sums])
+            grad, source, scale * sign, mean, invstd.pow(-2), mean,
+            invstd.abs(), False, 0., [needs[0], sums, sums])
         if sums:
             dweight = dweight * sign
     else:  # this process has no image, and the kernel would crash
@@ -252,23 +261,22 @@ class _Gate(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
         s, x, mean, invstd, weight, bias = ctx.saved_tensors
-        z = F.batch_norm(x, mean, invstd.pow(-2), weight, bias, False, 0., 0.)
+        z = F.batch_norm(x, mean, invstd.pow(-2), _to(weight, mean),
+                         _to(bias, mean), False, 0., 0.)
         return (grad * s, (grad * z).sum_to_size(s.shape), *[None] * 5)
 
 
 def plain(group: Group, *tensors: Optional[Tensor]) -> bool:
     """Tell whether torch's own operators do as well as ours.
 
-    Without gradients nothing is kept.  A compiler decides by itself what to
-    keep and what to compute again; a trace is read by tools that count or
-    export torch's operators; on the meta device and in an empty batch there
-    are no values.
+    So it is without gradients, where nothing is kept, under a compiler and
+    in a trace, and where there are no values: on the meta device and in an
+    empty batch.
     """
     learns = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in tensors)
     return group is None and (
-        not learns or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
+        not learns or torch_operators_wanted()
         or any(t is not None and (t.is_meta or not t.numel())
                for t in tensors))
 

@@ -20,6 +20,7 @@ from .archs import ARCHS, Arch
 from .checkpoint import load_pretrained
 from .layers import BlurPool, SpaceToDepth, SqueezeExcite
 from .recompute import gated_conv_norm
+from .tracing import torch_operators_wanted
 
 __all__ = ['ARCHS', 'Arch', 'TResNet']
 
@@ -91,7 +92,8 @@ class _Block(nn.Module):
         return F.relu_(out)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.with_cp and x.requires_grad:
+        # A compiler decides by itself what to compute again.
+        if self.with_cp and x.requires_grad and not torch_operators_wanted():
             return checkpoint(
                 self._forward, x, use_reentrant=False,
                 context_fn=lambda: (nullcontext(), self._same_statistics()))
@@ -182,12 +184,16 @@ class TResNet(BaseModule):
         norm_eval: Keep norms in eval() while training: running statistics
             are used and do not change.
         with_cp: Compute each block again in backward instead of keeping its
-            maps.
+            maps; without effect under torch.compile, which decides itself.
         recompute_last_conv: Compute each Bottleneck's last 1x1 conv again in
             backward.  Saves less memory than with_cp, for far less time;
             needs an in-place norm.
         init_cfg: Initialisation.  dict(type='Pretrained', checkpoint=...)
             takes every published file, see `load_pretrained`.
+
+    With in-place norms, training does not call a Bottleneck's conv3 and bn3
+    and a BasicBlock's bn2 as modules but by their weights, so forward hooks
+    on them do not fire.
 
     Shape:
         Input (N, in_channels, H, W), H and W at least 32 and otherwise free.

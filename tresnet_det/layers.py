@@ -11,6 +11,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from .tracing import torch_operators_wanted
+
 __all__ = ['BlurPool', 'SpaceToDepth', 'SqueezeExcite']
 
 
@@ -79,10 +81,8 @@ class BlurPool(nn.Module):
         self.register_buffer('weight', weight, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # A compiler differentiates by itself; a trace is for tools that know
-        # torch's operators; without gradients nothing is kept anyway.
-        custom = torch.is_grad_enabled() and not (
-            torch.compiler.is_compiling() or torch.jit.is_tracing())
+        # Without gradients nothing is kept anyway.
+        custom = torch.is_grad_enabled() and not torch_operators_wanted()
         conv = _DepthwiseConv.apply if custom else _depthwise_conv
         # The zero-padded blur of the whole map, then what reflection adds at
         # the border, which is read from single rows and columns: no padded

@@ -1,0 +1,15 @@
+"""Tells when torch's own operators are wanted in place of ours."""
+import torch
+
+__all__ = ['torch_operators_wanted']
+
+
+def torch_operators_wanted() -> bool:
+    """True under a compiler and in a trace.
+
+    A compiler differentiates by itself and decides what to keep and what to
+    compute again; a trace is read by tools that count or export operators.
+    """
+    # torch 2.1 and 2.2 have no such function, and so no way to ask.
+    is_compiling = getattr(torch.compiler, 'is_compiling', lambda: False)
+    return is_compiling() or torch.jit.is_tracing()
