@@ -1,0 +1,34 @@
+"""What the README names exists, and its config builds."""
+import re
+from pathlib import Path
+
+import pytest
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / 'README.md').read_text()
+MINE = 'configs/mine/'  # the reader's own
+PATHS = sorted({p for p in re.findall(
+    r'(?<![\w/$.-])(?:configs|tools|tests|tresnet_det)/[\w./-]*\w\b(?!<)', README)
+    if not p.startswith(MINE)})
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_path_exists(path):
+    assert (ROOT / path).exists()
+
+
+def test_paths_are_found_at_all():
+    assert {'tools/train.py', 'tools/benchmark.py'} <= set(PATHS)
+
+
+def test_first_config_builds(tmp_path):
+    block = re.search(r'```python\n(_base_ = .*?)```', README, re.S).group(1)
+    file = tmp_path / 'config.py'
+    file.write_text(block)
+    cfg = Config.fromfile(file)
+    cfg.model.backbone.init_cfg = None  # the published weights: no network
+    model = MODELS.build(cfg.model)
+    assert model.backbone.out_channels == tuple(cfg.model.neck.in_channels)
+    assert cfg.runner_type == 'CheckedRunner'
