@@ -10,15 +10,14 @@ from typing import Any, Iterator, Optional, Sequence, Tuple, Union
 import torch.nn as nn
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
-from mmengine.model import BaseModule
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from .abn import InPlaceABN
 from .archs import ARCHS, Arch
-from .checkpoint import load_pretrained
 from .layers import BlurPool, SpaceToDepth, SqueezeExcite
+from .pretrained import PretrainedModule
 from .recompute import gated_conv_norm
 from .tracing import torch_operators_wanted
 
@@ -168,7 +167,7 @@ class Bottleneck(_Block):
         return self.bn3(self.conv3(out))
 
 
-class TResNet(BaseModule):
+class TResNet(PretrainedModule):
     """TResNet M, L, XL or V2-L without its classifier.
 
     Args:
@@ -280,17 +279,6 @@ class TResNet(BaseModule):
                 last = module.bn2 if isinstance(
                     module, BasicBlock) else module.bn3
                 nn.init.zeros_(last.weight)
-
-    def init_weights(self) -> None:
-        """Load what init_cfg names; other kinds are mmengine's."""
-        cfg = self.init_cfg
-        if isinstance(cfg, dict) and cfg.get('type') == 'Pretrained':
-            if not self.is_init:
-                load_pretrained(self, **{k: v for k, v in cfg.items()
-                                         if k != 'type'})
-                self._is_init = True
-        else:
-            super().init_weights()
 
     def _freeze_stages(self) -> None:
         if self.frozen_stages < 0:

@@ -7,16 +7,15 @@ Names of parameters are those of MMPretrain's ImageClassifier
 from typing import Any, Optional, Union
 
 import torch.nn as nn
-from mmengine.model import BaseModule
 from torch import Tensor
 
 from .backbone import TResNet
-from .checkpoint import load_pretrained
+from .pretrained import PretrainedModule
 
 __all__ = ['TResNetClassifier']
 
 
-class TResNetClassifier(BaseModule):
+class TResNetClassifier(PretrainedModule):
     """A TResNet that gives logits.
 
     Args:
@@ -43,17 +42,6 @@ class TResNetClassifier(BaseModule):
         self.backbone = TResNet(arch, out_indices=(3, ), **backbone)
         channels = self.backbone.out_channels[-1]
         self.head = nn.ModuleDict({'fc': nn.Linear(channels, num_classes)})
-
-    def init_weights(self) -> None:
-        """Load what init_cfg names into backbone and classifier."""
-        cfg = self.init_cfg
-        if isinstance(cfg, dict) and cfg.get('type') == 'Pretrained':
-            if not self.is_init:
-                load_pretrained(self, **{k: v for k, v in cfg.items()
-                                         if k != 'type'})
-                self._is_init = True
-        else:
-            super().init_weights()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head['fc'](self.backbone(x)[-1].mean((2, 3)))
