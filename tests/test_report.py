@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tresnet_det.report import (coco_figures, draw_detections, figures_table,
-                                plot_curves, read_scalars)
+from tresnet_det.report import (coco_figures, draw_detections, evaluate_boxes,
+                                figures_table, plot_curves, read_scalars)
 
 BOXES = [(10, 10, 20, 20), (60, 50, 40, 50), (5, 60, 24, 30)]
 
@@ -37,20 +37,27 @@ def write_detections(path, annotations, **changes):
 
 def test_figures_of_a_perfect_and_of_a_blind_detector(truth, tmp_path):
     ann_file, annotations = truth
-    perfect = coco_figures(
-        ann_file, write_detections(tmp_path / 'd.json', annotations))
+    perfect = coco_figures(evaluate_boxes(
+        ann_file, write_detections(tmp_path / 'd.json', annotations)))
     assert perfect == pytest.approx(
         dict(AP=1, AP50=1, AP75=1, APs=1, APm=1, APl=-1))
-    blind = coco_figures(ann_file, write_detections(tmp_path / 'd.json', []))
+    blind = coco_figures(evaluate_boxes(
+        ann_file, write_detections(tmp_path / 'd.json', [])))
     assert [blind['AP'], blind['APl']] == [0, -1]
 
 
 def test_figures_find_a_wrong_class(truth, tmp_path):
     ann_file, annotations = truth
     wrong = [dict(a, category_id=11 - a['category_id']) for a in annotations]
-    figures = coco_figures(
-        ann_file, write_detections(tmp_path / 'd.json', wrong))
-    assert figures['AP'] == 0
+    found = write_detections(tmp_path / 'd.json', wrong)
+    assert coco_figures(evaluate_boxes(ann_file, found))['AP'] == 0
+    # One category alone: the other's boxes are no mistakes.
+    found.write_text(json.dumps(
+        json.loads(found.read_text())
+        + json.loads(write_detections(tmp_path / 'e.json',
+                                      annotations[1:2]).read_text())))
+    dogs = evaluate_boxes(ann_file, found, classes=['dog'])
+    assert dogs.eval['precision'].shape[2] == 1
 
 
 def test_table_shows_what_does_not_exist():
@@ -105,11 +112,13 @@ def test_truth_left_detections_right(truth, tmp_path):
     weak = json.loads(found.read_text())
     found.write_text(json.dumps(
         weak + [dict(weak[0], bbox=BOXES[1], score=0.1)]))
-    file, = draw_detections(ann_file, found, tmp_path / 'img',
-                            tmp_path / 'out', min_side=240)
+    blind = write_detections(tmp_path / 'e.json', [])
+    file, = draw_detections(ann_file, dict(one=found, other=blind),
+                            tmp_path / 'img', tmp_path / 'out', min_side=240)
     assert file == tmp_path / 'out' / 'a.jpg'
     picture = cv2.imread(str(file)).astype(int)
-    assert picture.shape == (240, 480, 3)
+    assert picture.shape == (28 + 240, 3 * 240, 3)
+    picture = picture[28:]  # the titles
 
     def drawn(x, y, w, h):  # along the lower edge, away from the label
         row = picture[2 * (y + h) - 3:2 * (y + h) + 3, 2 * x + 6:2 * (x + w)]
@@ -118,10 +127,12 @@ def test_truth_left_detections_right(truth, tmp_path):
     left = [drawn(*box) for box in BOXES]
     right = [drawn(x + 120, *rest) for x, *rest in BOXES]
     assert left == [True] * 3 and right == [True, False, False]
+    assert not any(drawn(x + 240, *rest) for x, *rest in BOXES)
 
 
 def test_missing_image_is_named(truth, tmp_path):
     ann_file, annotations = truth
     found = write_detections(tmp_path / 'd.json', annotations)
     with pytest.raises(FileNotFoundError, match='nowhere/a.png'):
-        draw_detections(ann_file, found, 'nowhere', tmp_path / 'out')
+        draw_detections(ann_file, dict(one=found), 'nowhere',
+                        tmp_path / 'out')

@@ -19,8 +19,8 @@ from mmengine.utils import ProgressBar
 
 from tresnet_det.atomic import written_whole
 from tresnet_det.demo_data import make_demo_data
-from tresnet_det.report import (coco_figures, draw_detections, figures_table,
-                                plot_curves)
+from tresnet_det.report import (coco_figures, draw_detections, evaluate_boxes,
+                                figures_table, plot_curves)
 
 TOOLS = Path(__file__).resolve().parent
 CONFIG = TOOLS.parent / 'configs' / 'demo' / 'fcos_tresnet-m_fpn_demo.py'
@@ -83,12 +83,12 @@ def main() -> None:
 
     print(f'[4/4] report: {out}')
     ann_file = data / 'annotations' / 'instances_val.json'
-    figures = coco_figures(ann_file, detections)
+    figures = coco_figures(evaluate_boxes(ann_file, detections))
     with written_whole(out / 'figures.json') as part:
         part.write_text(json.dumps(figures, indent=1))
     plot_curves(train_dir, out / 'curves.png')
-    draw_detections(ann_file, detections, data / 'val', out / 'pictures',
-                    score_thr=0.25)
+    draw_detections(ann_file, {'detections': detections}, data / 'val',
+                    out / 'pictures', score_thr=0.25)
 
     print(f'\nData, training and evaluation took {minutes:.1f} minutes now.\n'
           f'{figures_table(figures)}')

@@ -2,15 +2,15 @@
 import statistics
 import time
 from functools import partial
-from typing import (Any, Callable, Dict, List, NamedTuple, Optional, Sequence,
-                    Tuple)
+from typing import (Any, Callable, Dict, Iterable, List, NamedTuple, Optional,
+                    Sequence, Tuple)
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-__all__ = ['Row', 'build_backbone', 'kept_bytes', 'maps_of', 'measure',
-           'paired_times', 'peak_bytes', 'train_step']
+__all__ = ['Row', 'build_backbone', 'bytes_kept_by', 'kept_bytes', 'maps_of',
+           'measure', 'paired_times', 'peak_bytes', 'ratio', 'train_step']
 
 MIB = 2**20
 
@@ -72,31 +72,40 @@ def train_step(model: nn.Module, x: Tensor,
     model.zero_grad(set_to_none=True)
 
 
+def bytes_kept_by(forward: Callable[[], Any], own: Iterable[Tensor]) -> int:
+    """Bytes that autograd keeps for backward after ``forward()``.
+
+    Every storage that the graph refers to counts once, whole.
+
+    Args:
+        forward: What is run once.
+        own: Tensors that exist anyway, parameters and inputs: not counted.
+    """
+    known = {t.untyped_storage().data_ptr() for t in own}
+    storages = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        forward()
+    return sum(storages.values())
+
+
 def kept_bytes(model: nn.Module, x: Tensor,
                dtype: torch.dtype = torch.float32) -> int:
     """Bytes that autograd keeps for backward after ``model(x)``.
-
-    Every storage that the graph refers to counts once, whole; parameters,
-    buffers and ``x`` itself do not count, for they exist anyway.
 
     Args:
         model: Backbone that returns maps, in the mode to be measured.
         x: Images of shape (N, 3, H, W).
         dtype: Type of the maps.
     """
-    own = {t.untyped_storage().data_ptr()
-           for t in (*model.parameters(), *model.buffers(), x)}
-    storages = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        maps_of(model, x, dtype)
-    return sum(storages.values())
+    return bytes_kept_by(partial(maps_of, model, x, dtype),
+                         (*model.parameters(), *model.buffers(), x))
 
 
 def peak_bytes(model: nn.Module, x: Tensor,

@@ -6,7 +6,7 @@ results, the scalars as JSON lines. No model is needed.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -22,33 +22,42 @@ from terminaltables import AsciiTable
 
 from .atomic import written_whole
 
-__all__ = ['COCO_FIGURES', 'coco_figures', 'draw_detections', 'figures_table',
-           'plot_curves', 'read_scalars']
+__all__ = ['COCO_FIGURES', 'coco_figures', 'draw_detections',
+           'evaluate_boxes', 'figures_table', 'plot_curves', 'read_scalars']
 
 # Position in COCOeval's statistics -> name.
 COCO_FIGURES = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')
 
 
-def coco_figures(ann_file: str | os.PathLike,
-                 detections_file: str | os.PathLike) -> dict[str, float]:
+def evaluate_boxes(ann_file: str | os.PathLike,
+                   detections_file: str | os.PathLike,
+                   classes: Sequence[str] | None = None) -> COCOeval:
     """Evaluates box detections with pycocotools and prints its whole table.
 
     Args:
         ann_file: COCO annotations.
         detections_file: COCO results, as MMDetection's ``CocoMetric`` writes
             them.
+        classes: Names of the categories that count; None for all.
 
     Returns:
-        The first six COCO figures; -1 where no such object exists.
+        The evaluation, with ``stats`` and ``eval['precision']``.
     """
     truth = COCO(ann_file)
     found = json.loads(Path(detections_file).read_text())
     # loadRes fails on an empty list, which an untrained detector gives.
     evaluation = COCOeval(
         truth, truth.loadRes(found) if found else COCO(), 'bbox')
+    if classes is not None:
+        evaluation.params.catIds = truth.getCatIds(catNms=list(classes))
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
+    return evaluation
+
+
+def coco_figures(evaluation: COCOeval) -> dict[str, float]:
+    """The first six COCO figures; -1 where no such object exists."""
     return dict(zip(COCO_FIGURES, map(float, evaluation.stats)))
 
 
@@ -133,17 +142,17 @@ def _instances(annotations: list[dict], label_of: Mapping[int, int],
 
 
 def draw_detections(ann_file: str | os.PathLike,
-                    detections_file: str | os.PathLike,
+                    detections: Mapping[str, str | os.PathLike],
                     image_dir: str | os.PathLike,
                     out_dir: str | os.PathLike,
                     max_images: int = 12,
                     score_thr: float = 0.3,
                     min_side: int = 480) -> list[Path]:
-    """Draws detections (right) beside the ground truth (left).
+    """Draws the ground truth and, right of it, one or more detectors' boxes.
 
     Args:
         ann_file: COCO annotations.
-        detections_file: COCO results.
+        detections: Title -> COCO results.
         image_dir: Where the images lie.
         out_dir: Where ``<image name>.jpg`` go.
         max_images: How many images, the first of the annotation file.
@@ -157,7 +166,9 @@ def draw_detections(ann_file: str | os.PathLike,
         FileNotFoundError: An image is missing or cannot be read.
     """
     truth = json.loads(Path(ann_file).read_text())
-    found = json.loads(Path(detections_file).read_text())
+    panels = {'ground truth': truth['annotations']} | {
+        title: json.loads(Path(file).read_text())
+        for title, file in detections.items()}
     label_of = {c['id']: k for k, c in enumerate(truth['categories'])}
     visualizer = DetLocalVisualizer()
     visualizer.dataset_meta = dict(
@@ -170,18 +181,25 @@ def draw_detections(ann_file: str | os.PathLike,
             raise FileNotFoundError(f'cannot read the image {path}')
         zoom = max(1.0, min_side / min(picture.shape[:2]))
         picture = cv2.resize(picture, None, fx=zoom, fy=zoom)
-        boxes, guesses = (
-            [a for a in annotations if a['image_id'] == image['id']]
-            for annotations in (truth['annotations'], found))
-        sample = DetDataSample()
-        sample.gt_instances = _instances(boxes, label_of, zoom)
-        sample.pred_instances = _instances(guesses, label_of, zoom)
-        sample.pred_instances.scores = torch.tensor(
-            [guess['score'] for guess in guesses])
+        drawn = []
+        for title, found in panels.items():
+            here = [a for a in found if a['image_id'] == image['id']]
+            boxes = _instances(here, label_of, zoom)
+            # Annotations have no score and are all drawn.
+            boxes.scores = torch.tensor([a.get('score', 1.0) for a in here])
+            is_truth = title == 'ground truth'
+            visualizer.add_datasample(
+                path.stem, np.ascontiguousarray(picture[..., ::-1]),
+                DetDataSample(gt_instances=boxes, pred_instances=boxes),
+                draw_gt=is_truth, draw_pred=not is_truth,
+                pred_score_thr=score_thr)
+            strip = np.full((28, picture.shape[1], 3), 255, np.uint8)
+            cv2.putText(strip, title, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.55,
+                        (0, 0, 0), 1, cv2.LINE_AA)
+            drawn.append(np.vstack(
+                [strip, visualizer.get_image()[..., ::-1]]))
         out_file = Path(out_dir, path.stem).with_suffix('.jpg')
         with written_whole(out_file) as part:
-            visualizer.add_datasample(
-                path.stem, np.ascontiguousarray(picture[..., ::-1]), sample,
-                out_file=str(part), pred_score_thr=score_thr)
+            cv2.imwrite(str(part), np.hstack(drawn))
         written.append(out_file)
     return written

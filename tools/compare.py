@@ -1,0 +1,73 @@
+"""Trains detectors alike, evaluates them on the same images, writes a report.
+
+    python tools/compare.py CONFIG_A CONFIG_B --data DATA --seeds 0 1 2
+
+Each arm is a config, or the work folder of a finished training (or a folder
+of such, one a seed). Called again, it continues where it was.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+import tresnet_det  # noqa: F401  registers, allows safe checkpoint classes
+from tresnet_det.comparison import plan
+from tresnet_det.comparison.estimate import plan_table
+from tresnet_det.comparison.report import write_report
+from tresnet_det.comparison.training import evaluate, train
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('arms', type=Path, nargs='+', metavar='ARM')
+    parser.add_argument('--data', help="replaces the configs' data_root")
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--out-dir', type=Path, default='work_dirs/compare',
+                        help='runs, report.md and plots (%(default)s)')
+    parser.add_argument('--gpus', type=int, default=1,
+                        help='processes of a training, one a GPU')
+    parser.add_argument('--repeats', type=int, default=5,
+                        help='rounds of the timing; 0 leaves times out')
+    parser.add_argument('--dry-run', action='store_true',
+                        help='print the plan and its time, write nothing')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
+                        help='key=value, for every arm that is trained')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    out_dir = args.out_dir.resolve()
+    arms = [plan.plan_arm(arm, out_dir, args.seeds, args.data,
+                          args.cfg_options) for arm in args.arms]
+    plan.check_comparable(arms)
+    print(plan_table(arms, args.gpus), flush=True)
+    if args.dry_run:
+        return
+    # Seed by seed, so that a comparison that is stopped has both arms.
+    for run in sorted((run for runs in arms for run in runs),
+                      key=lambda run: run.label):
+        print(f'{run}: {run.state}', flush=True)
+        try:
+            if not run.given:
+                train(run, args.gpus)
+            evaluate(run, args.gpus)
+            run.failure.unlink(missing_ok=True)
+        except RuntimeError as error:
+            run.failure.write_text(str(error))
+            print(f'{run} failed: {error}', file=sys.stderr)
+    print('measuring costs, writing the report', flush=True)
+    report = write_report(arms, out_dir, shlex.join(
+        ['python', *sys.argv]), args.repeats)
+    print(f'{report}: the comparison')
+    if any(run.failure.exists() for runs in arms for run in runs):
+        sys.exit('some runs failed; the same command tries them again')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,255 @@
+"""Writes a comparison down: report.md, figures.json and the plots."""
+
+import json
+import math
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from mmdet.registry import DATASETS
+from mmengine.device import get_device
+from mmengine.registry import DefaultScope
+from mmengine.utils.dl_utils import collect_env
+
+from ..atomic import written_whole
+from ..benchmark import ratio
+from ..report import COCO_FIGURES, draw_detections
+from .cost import Cost, measure_costs
+from .evaluation import Findings, read_findings
+from .plan import Run, dataset_of, differences, evaluator_of
+from .plots import plot_curves, plot_precision
+from .training import commit
+
+__all__ = ['spread', 'write_report']
+
+# arXiv:2003.13630v3, COCO val2017, FCOS with enhancements of ATSS, 70 epochs.
+PAPER = {'ResNet-50': 42.8, 'TResNet-M': 44.0}
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Sample standard deviation over seeds; None for fewer than two."""
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return ['| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|',
+            *('| ' + ' | '.join(row) + ' |' for row in rows), '']
+
+
+def _mean(values: Sequence[float]) -> str:
+    """AP in percent: mean and spread over seeds; n/a where undefined."""
+    if not values:
+        return '-'
+    if min(values) < 0:
+        return 'n/a'
+    deviation = spread(values)
+    text = f'{100 * statistics.mean(values):.1f}'
+    return text if deviation is None else f'{text} ± {100 * deviation:.1f}'
+
+
+def _verdict(names: Sequence[str],
+             aps: Sequence[Sequence[float]]) -> str:
+    """How far the difference of two arms exceeds the spread over seeds."""
+    (first, second), (one, other) = names, aps
+    if not one or not other:
+        return 'There is no difference to state: an arm has no finished run.'
+    gap = 100 * (statistics.mean(other) - statistics.mean(one))
+    text = (f'{second} minus {first}: **{gap:+.1f} AP** '
+            f'({len(one)} and {len(other)} seeds).')
+    if len(one) < 2 or len(other) < 2:
+        return text + (' With a single seed an arm nothing can be said of the '
+                       'spread.')
+    degrees = len(one) + len(other) - 2
+    pooled = 100 * math.sqrt(
+        ((len(one) - 1) * statistics.variance(one)
+         + (len(other) - 1) * statistics.variance(other)) / degrees)
+    if pooled == 0:
+        return text + ' The seeds of each arm agree to the last digit.'
+    apart = min(other) > max(one) or min(one) > max(other)
+    return text + (
+        f' The spread over seeds (pooled standard deviation) is {pooled:.1f} '
+        f'AP, so the difference is {abs(gap) / pooled:.1f} times the spread; '
+        f'its standard error is '
+        f'{pooled * math.sqrt(1 / len(one) + 1 / len(other)):.1f} AP. '
+        + ('No seed of one arm reaches any of the other.' if apart else
+           'The seeds of the arms overlap.'))
+
+
+def _runs_table(arms: Sequence[Sequence[Run]],
+                found: Mapping[Run, Findings]) -> list[str]:
+    rows = []
+    for run in (run for runs in arms for run in runs):
+        figures = [f'{100 * value:.1f}' if value >= 0 else 'n/a'
+                   for value in found[run].figures.values()
+                   ] if run in found else ['-'] * len(COCO_FIGURES)
+        rows.append([run.arm, run.label, run.state, *figures])
+    lines = _table(['arm', 'run', 'state', *COCO_FIGURES], rows)
+    for run in (run for runs in arms for run in runs):
+        if run.failure.exists():
+            lines += [f'{run} failed:', '', '```',
+                      run.failure.read_text().strip(), '```', '']
+    return lines
+
+
+def _cost_table(names: Sequence[str],
+                costs: Mapping[str, Cost]) -> list[str]:
+    base = costs[names[0]]
+
+    def cell(value: float, other: float, digits: int) -> str:
+        return f'{value:.{digits}f} ({value / other:.2f})'
+
+    def speed(times: str, name: str) -> str:
+        own, first = getattr(costs[name], times), getattr(base, times)
+        return '-' if not own else (
+            f'{statistics.median(own):.2f} ({ratio(own, first):.2f})')
+
+    def macs(name: str) -> str:
+        count, first = costs[name].macs, base.macs
+        if count is None or first is None:
+            return 'depends on proposals'
+        return cell(count / 1e9, first / 1e9, 1)
+
+    rows = [
+        ['parameters, M', *(cell(costs[n].params / 1e6, base.params / 1e6, 1)
+                            for n in names)],
+        ['multiply-adds at the test size, G', *map(macs, names)],
+        ['kept for backward, MiB per image', *(
+            cell(costs[n].kept, base.kept, 1) for n in names)],
+        ['training, images/s', *(speed('train', n) for n in names)],
+        ['inference, images/s', *(speed('infer', n) for n in names)],
+        ['size in training, px', *('x'.join(map(str, costs[n].train_size))
+                                   for n in names)],
+        ['size in the test, px', *('x'.join(map(str, costs[n].test_size))
+                                   for n in names)],
+    ]
+    return _table(['', *names], rows)
+
+
+def _hardware() -> str:
+    device = torch.device(get_device())
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    model = next((line.partition(':')[2].strip()
+                  for line in Path('/proc/cpuinfo').read_text().splitlines()
+                  if line.startswith('model name')), platform.processor())
+    return f'{model}, {torch.get_num_threads()} threads, no GPU'
+
+
+def _code_of(runs: Sequence[Run]) -> list[str]:
+    """What code trained the runs, as they wrote down when they began."""
+    records = set()
+    for run in runs:
+        file = run.out_dir / 'started.jsonl'
+        records |= {json.loads(line)['code']
+                    for line in file.read_text().splitlines()
+                    } if file.exists() else {'not recorded'}
+    return sorted(records)
+
+
+def write_report(arms: Sequence[Sequence[Run]], out_dir: Path,
+                 command: str, repeats: int = 5,
+                 max_images: int = 6) -> Path:
+    """Writes ``report.md``, ``figures.json`` and ``plots/`` into ``out_dir``.
+
+    Means are over an arm's finished runs; runs that failed or stopped are
+    shown and left out.
+
+    Args:
+        arms: The runs of each arm.
+        out_dir: Where to write.
+        command: What the user typed, for the report.
+        repeats: Rounds of the timing; 0 for no times.
+        max_images: Pictures with detections side by side.
+    """
+    names = [runs[0].arm for runs in arms]
+    found = {run: read_findings(run) for runs in arms for run in runs
+             if run.finished and run.detections.exists()}
+    of_arm = {name: [found[run] for run in runs if run in found]
+              for name, runs in zip(names, arms)}
+    cfgs = {name: runs[0].cfg for name, runs in zip(names, arms)}
+    costs = measure_costs(cfgs, repeats)
+    first = arms[0][0]
+    plots = out_dir / 'plots'
+
+    lines = [f"# {' against '.join(names)}", '', f'    {command}', '',
+             '## AP', '',
+             f'Box AP in percent on `{evaluator_of(first.cfg).ann_file}`, '
+             'pycocotools, last checkpoint; mean ± standard deviation over '
+             'seeds.', '']
+    lines += _table(
+        ['arm', 'seeds', *COCO_FIGURES],
+        [[name, f'{len(of_arm[name])} of {len(runs)}', *(
+            _mean([f.figures[figure] for f in of_arm[name]])
+            for figure in COCO_FIGURES)]
+         for name, runs in zip(names, arms)])
+    if len(names) == 2:
+        lines += [_verdict(names, [[f.figures['AP'] for f in of_arm[name]]
+                                   for name in names]), '']
+    lines += ['### Each run', '', *_runs_table(arms, found)]
+    classes = next((f.classes for f in found.values()), {})
+    lines += ['### Each class', '', *_table(
+        ['class', *names],
+        [[label, *(_mean([f.classes[label] for f in of_arm[name]])
+                   for name in names)] for label in classes])]
+    lines += ['## Cost', '',
+              'Whole detectors, in brackets the ratio to the first arm; '
+              f'times paired, {repeats} rounds, medians; on '
+              f'{_hardware()}.', '', *_cost_table(names, costs)]
+    if found:
+        plot_curves({n: f for n, f in of_arm.items() if f},
+                    'epoch' if first.by_epoch else 'iteration', plots)
+        plot_precision({n: f for n, f in of_arm.items() if f}, plots)
+        lines += ['## Curves', '', 'Thin lines are single seeds.', '',
+                  '![AP over the training](plots/ap.png)', '',
+                  '![losses](plots/loss.png)', '',
+                  'Mean over classes and seeds; the band is the range of the '
+                  'seeds.', '',
+                  '![precision and recall](plots/precision_recall.png)', '']
+    shown = {runs[0].arm: next((r for r in runs if r in found), None)
+             for runs in arms}
+    if all(shown.values()):
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            data = DATASETS.build(dict(
+                dataset_of(first.cfg.val_dataloader), lazy_init=True))
+        files = draw_detections(
+            data.ann_file,
+            {name: run.detections for name, run in shown.items() if run},
+            data.data_prefix['img'], plots / 'detections',
+            max_images=max_images)
+        lines += ['## Detections', '', 'The first images of the val split, '
+                  "each arm's first finished run, scores from 0.3.", '']
+        lines += [f'![{f.stem}](plots/detections/{f.name})' for f in files]
+        lines += ['']
+    lines += ['## What the arms differ in', '',
+              *_table(['', *names[:2]],
+                      [[f'`{key}`', *(f'`{value}`' for value in pair)]
+                       for key, pair in differences(
+                           *[runs[0].cfg for runs in arms[:2]]).items()])
+              ] if len(arms) > 1 else []
+    lines += ["## The paper's figures", '',
+              'Reported in arXiv:2003.13630v3 for COCO val2017 (FCOS with '
+              'enhancements of ATSS, 70 epochs, batch 48), not measured here: '
+              + ', '.join(f'{name} {ap} AP' for name, ap in PAPER.items())
+              + f", {PAPER['TResNet-M'] - PAPER['ResNet-50']:+.1f} AP. "
+              'Comparable with the above only for that data and recipe.', '']
+    environment = collect_env()
+    lines += ['## Environment', '',
+              *_table(['', ''], [
+                  ['hardware', _hardware()],
+                  ['report written by', commit()],
+                  ['trained by', '; '.join(_code_of(
+                      [run for runs in arms for run in runs]))],
+                  *([key, str(environment[key]).splitlines()[0]]
+                    for key in ('Python', 'PyTorch', 'TorchVision', 'OpenCV',
+                                'MMEngine', 'GCC') if key in environment)])]
+    with written_whole(out_dir / 'figures.json') as part:
+        part.write_text(json.dumps({name: [dict(
+            run=run.label, state=run.state,
+            **(found[run].figures if run in found else {}),
+            classes=found[run].classes if run in found else {})
+            for run in runs] for name, runs in zip(names, arms)}, indent=1))
+    with written_whole(out_dir / 'report.md') as part:
+        part.write_text('\n'.join(lines))
+    return out_dir / 'report.md'
