@@ -1,12 +1,13 @@
 """Writing a file or a folder so that it is whole or not there."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['written_whole']
+__all__ = ['remove_unfinished', 'written_whole']
 
 
 @contextmanager
@@ -30,3 +31,15 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         part = Path(scratch, path.name)
         yield part
         os.replace(part, path)
+
+
+def remove_unfinished(folder: str | os.PathLike, pattern: str) -> None:
+    """Removes what killed processes left of files they were writing.
+
+    Args:
+        folder: Where they wrote; nobody may write there now.
+        pattern: Of the names of the files, with wildcards as in a shell.
+    """
+    # As tempfile names them: eight characters after the prefix.
+    for scratch in Path(folder).glob(f'.{pattern}.{"[a-z0-9_]" * 8}'):
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,4 +1,6 @@
-"""Hooks for mmengine's Runner, each usable in any config by one line."""
+"""Hooks of mmengine's runner; each calls one tested thing."""
+from .checkpoint import WholeCheckpointHook
+from .iteration_seed import IterationSeedHook
 from .val_loss import ValLossHook
 
-__all__ = ['ValLossHook']
+__all__ = ['IterationSeedHook', 'ValLossHook', 'WholeCheckpointHook']

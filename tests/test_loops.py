@@ -1,0 +1,138 @@
+"""A training that is stopped and resumed equals one that is not, bit by bit.
+
+Each training is a process of its own, forked: no import is done twice.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, RUNNERS
+
+import tresnet_det  # noqa: F401
+from tresnet_det.demo_data import make_demo_data
+from tresnet_det.kill_and_resume import differences, small_demo
+
+BASE = Path(__file__).parents[1] / 'configs/demo/fcos_tresnet-m_fpn_demo.py'
+EPOCHS = 2  # of 4 iterations, a checkpoint every other one; one validation
+
+
+@HOOKS.register_module()
+class DrawHook(Hook):
+    """Writes down a random number of the model's part of each iteration."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None,
+                         outputs=None):
+        runner.message_hub.update_scalar('train/loss_drawn',
+                                         torch.rand(()).item())
+
+
+@HOOKS.register_module()
+class KillHook(Hook):
+    """Kills its own process with SIGKILL, at a place of the training."""
+    priority = 'LOWEST'
+
+    def __init__(self, place, iteration):
+        self.place, self.iteration = place, iteration
+
+    def kill_at(self, place, runner):
+        if (place, runner.iter) == (self.place, self.iteration):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None,
+                         outputs=None):
+        self.kill_at('iteration', runner)
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        self.kill_at('write', runner)
+
+    def before_val_epoch(self, runner):
+        self.kill_at('validation', runner)
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.kill_at('validated', runner)
+
+
+def train(folder, data, place=None, iteration=0, **options):
+    """The exit code of a training in ``folder``."""
+    folder.mkdir(exist_ok=True)
+    config = folder / 'config.py'
+    config.write_text(small_demo(BASE, data, folder, EPOCHS))
+
+    def run():
+        cfg = Config.fromfile(config)
+        cfg.merge_from_dict(options)
+        cfg.custom_hooks += [
+            dict(type='DrawHook'),
+            dict(type='KillHook', place=place, iteration=iteration)]
+        # The versions of all compilers, for the log: most of the time.
+        with patch('mmengine.runner.runner.collect_env', dict):
+            RUNNERS.build(cfg).train()
+
+    process = multiprocessing.get_context('fork').Process(target=run)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def scalars(folder):
+    """What the last log of a folder has, newest last."""
+    path = sorted(folder.glob('*/vis_data/scalars.json'))[-1]
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp('data') / 'demo'
+    make_demo_data(root, num_train=16, num_val=2, size=64)
+    return root
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp('runs') / 'whole'
+    assert train(folder, data) == 0
+    return folder
+
+
+def assert_same_end(whole, folder):
+    names, count = differences(whole / 'iter_8.pth', folder / 'iter_8.pth')
+    assert not names
+    assert count > 500
+    files = [path / 'val.bbox.json' for path in (whole, folder)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert len(files[0].read_bytes()) > 10000
+
+
+def test_killed_and_resumed(tmp_path, data, whole):
+    # Iterations count from 0: iter_6.pth is written after iteration 5.
+    for place, iteration, begin in [
+            ('iteration', 0, 0),  # before the first checkpoint
+            ('iteration', 3, 0),  # after the last iteration of an epoch
+            ('write', 5, 4),
+            ('iteration', 6, 4),  # within an epoch
+            ('validation', 8, 6),
+            ('validated', 8, 8)]:
+        code = train(tmp_path, data, place, iteration, resume=True)
+        assert code == -signal.SIGKILL, place
+        assert bool(list(tmp_path.glob('.*.pth.*'))) == (place == 'write')
+        steps = [row['step'] for row in scalars(tmp_path) if 'loss' in row]
+        assert steps == list(range(begin + 1, min(iteration, 7) + 2)), place
+    assert train(tmp_path, data, resume=True) == 0
+    assert_same_end(whole, tmp_path)
+
+
+def test_workers_change_nothing(tmp_path, data, whole):
+    workers = {'train_dataloader.num_workers': 2,
+               'train_dataloader.persistent_workers': True}
+    assert train(tmp_path, data, 'iteration', 6, **workers
+                 ) == -signal.SIGKILL
+    assert train(tmp_path, data, resume=True, **workers) == 0
+    assert_same_end(whole, tmp_path)

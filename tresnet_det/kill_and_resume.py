@@ -1,0 +1,247 @@
+"""A fault harness: kills a training again and again, and compares the end."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+__all__ = ['Kill', 'Moment', 'damage_file', 'draw_moments', 'differences',
+           'run_and_kill', 'small_demo']
+
+# The demo, so small that it is the writing of checkpoints that takes time:
+# one every other iteration, of a narrow TResNet with averaged weights.
+CONFIG = '''
+_base_ = {base!r}
+train_pipeline = [*_base_.train_pipeline]
+train_pipeline[2]['scale'] = (64, 64)
+train_pipeline.insert(4, dict(type='PhotoMetricDistortion'))
+test_pipeline = _base_.test_pipeline
+test_pipeline[1]['scale'] = (64, 64)
+data_root = {data!r}
+workers = dict(num_workers={num_workers},
+               persistent_workers={num_workers} > 0)
+train_dataloader = dict(
+    batch_size=4 // {processes}, **workers,
+    dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader = dict(
+    dataset=dict(data_root=data_root, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(
+    ann_file=data_root + 'annotations/instances_val.json',
+    outfile_prefix={work_dir!r} + '/val')
+test_evaluator = val_evaluator
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, depths=(1, 1, 2, 1), width=8),
+        norm_cfg=dict(type={norm!r})),
+    neck=dict(in_channels=[8, 16, 128, 256], out_channels=32),
+    bbox_head=dict(in_channels=32, feat_channels=32, stacked_convs=1),
+    test_cfg=dict(score_thr=0))
+train_cfg = dict(max_epochs={epochs}, val_interval=2)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.02, by_epoch=False, end=20),
+    dict(type='MultiStepLR', milestones=[{epochs} * 3 // 4])]
+default_hooks = dict(
+    logger=dict(interval=1),
+    checkpoint=dict(by_epoch=False, interval=2, max_keep_ckpts=3,
+                    save_best='coco/bbox_mAP'))
+custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook')]
+work_dir = {work_dir!r}
+'''
+
+
+class Moment(NamedTuple):
+    """When to kill.
+
+    Attributes:
+        write: Number of the checkpoint, from the start of the process, during
+            whose writing to kill; 0 for at any time.
+        delay: Seconds from the beginning of that writing, or of the process.
+    """
+    write: int
+    delay: float
+
+
+class Kill(NamedTuple):
+    """What a kill met.
+
+    Attributes:
+        seconds: From the start of the process.
+        ended: From the kill to the end of the command, in seconds.
+        unfinished: Files that were being written, with their size in bytes.
+    """
+    seconds: float
+    ended: float
+    unfinished: dict[str, int]
+
+
+def small_demo(base: Path, data: Path, work_dir: Path, epochs: int,
+               num_workers: int = 0, processes: int = 1,
+               norm: str = 'InPlaceABN') -> str:
+    """Text of a config: the demo's, cut down to fractions of a second an
+    epoch, with a total batch of 4."""
+    return CONFIG.format(
+        base=str(base), data=f'{data}/', work_dir=str(work_dir),
+        epochs=epochs, num_workers=num_workers, processes=processes,
+        norm=norm)
+
+
+def draw_moments(count: int, longest: float, seed: int) -> Iterator[Moment]:
+    """Every other kill hits a write, the others any time up to ``longest``
+    seconds after the start of the process."""
+    rng = random.Random(seed)
+    for number in range(count):
+        if number % 2:
+            yield Moment(rng.randint(1, 6), rng.uniform(0, 0.04))
+        else:
+            yield Moment(0, rng.uniform(0, longest))
+
+
+def run_and_kill(command: list, work_dir: Path, log: Path,
+                 moment: Moment | None = None,
+                 worker: int | None = None) -> Kill | None:
+    """Runs a training and kills it with SIGKILL.
+
+    Args:
+        command: Of the training.
+        work_dir: Where it writes its checkpoints.
+        log: File for all that it says.
+        moment: When to kill; None to let it end.
+        worker: Kill this one of the children of the command, not the command.
+
+    Returns:
+        What the kill met, None if the training ended by itself.
+
+    Raises:
+        RuntimeError: The training failed by itself.
+    """
+    former = _unfinished(work_dir)
+    with open(log, 'wb') as stream:
+        start = time.monotonic()
+        process = subprocess.Popen(
+            [*map(str, command)], stdout=stream, stderr=subprocess.STDOUT,
+            start_new_session=True)
+    try:
+        if moment is not None and _wait(process, work_dir, moment, former):
+            victim = (process.pid if worker is None
+                      else _children(process.pid)[worker])
+            os.kill(victim, signal.SIGKILL)
+            killed = time.monotonic()
+            process.wait()
+            ended = time.monotonic() - killed
+            left = {name: size for name, size in _unfinished(work_dir).items()
+                    if name not in former}
+            return Kill(killed - start, ended, left)
+        status = process.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    if status:
+        raise RuntimeError(f'the training stopped with status {status}: '
+                           + log.read_text(errors='replace')[-2000:])
+    return None
+
+
+def _wait(process: subprocess.Popen, work_dir: Path, moment: Moment,
+          former: dict[str, int]) -> bool:
+    """Waits for the moment; False if the training ended before."""
+    start, seen = time.monotonic(), set(former)
+    while process.poll() is None:
+        if moment.write:
+            seen.update(_unfinished(work_dir))
+            come = len(seen) - len(former) >= moment.write
+            if come:
+                time.sleep(moment.delay)
+        else:
+            come = time.monotonic() - start >= moment.delay
+        if come:
+            return process.poll() is None
+        time.sleep(0.0005)
+    return False
+
+
+def _unfinished(work_dir: Path) -> dict[str, int]:
+    """Checkpoints that are being written, by the path of the scratch folder,
+    and their size so far."""
+    found = {}
+    for scratch in work_dir.glob('.*.pth.*'):
+        with suppress(OSError):  # finished between the two lines
+            found[scratch.name] = sum(
+                part.stat().st_size for part in scratch.iterdir())
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that one has started, in the order of their start."""
+    return [int(child) for task in Path(f'/proc/{pid}/task').iterdir()
+            for child in (task / 'children').read_text().split()]
+
+
+def damage_file(path: Path, truncate: bool) -> None:
+    """Cuts a file in half, or turns over one bit in the middle of it."""
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    if truncate:
+        del content[middle:]
+    else:
+        content[middle] ^= 1
+    path.write_bytes(content)
+
+
+def differences(one: Path, other: Path) -> tuple[list[str], int]:
+    """Where two checkpoints differ by a single bit.
+
+    Compared are weights and their average, optimiser, schedulers, numbers of
+    epoch and iteration, seed, and the loss of each iteration.
+
+    Returns:
+        The names of what differs, and the count of what was compared.
+    """
+    first, second = (dict(_leaves(_essence(path))) for path in (one, other))
+    names = [name for name in {**first, **second}
+             if name not in first or name not in second
+             or not _same(first[name], second[name])]
+    return names, len(first)
+
+
+def _essence(path: Path) -> dict:
+    """What of a checkpoint must not depend on stops; times do."""
+    content = torch.load(path, map_location='cpu', weights_only=True)
+    meta, hub = content.pop('meta'), content.pop('message_hub')
+    return dict(
+        content,
+        meta={key: meta[key] for key in ('epoch', 'iter', 'seed')},
+        history={name: buffer.data for name, buffer
+                 in hub['log_scalars'].items()
+                 if 'loss' in name or 'grad_norm' in name or '/lr' in name},
+        best_score=hub['runtime_info'].get('best_score'))
+
+
+def _leaves(node: Any, name: str = '') -> Iterator[tuple[str, Any]]:
+    """All values in nested dicts and lists, by their path."""
+    if isinstance(node, dict):
+        children = node.items()
+    elif isinstance(node, (list, tuple)):
+        children = enumerate(node)
+    else:
+        yield name, node
+        return
+    for key, child in children:
+        yield from _leaves(child, f'{name}/{key}')
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        one, other = one.numpy(), other.numpy()
+    if isinstance(one, np.ndarray):
+        return (one.dtype == other.dtype and one.shape == other.shape
+                and one.tobytes() == other.tobytes())
+    return type(one) is type(other) and one == other

@@ -1,0 +1,65 @@
+"""Finding the checkpoint that a stopped run goes on from."""
+
+import logging
+import zipfile
+from pathlib import Path
+
+import torch
+from mmengine.logging import print_log
+from mmengine.runner import find_latest_checkpoint
+
+__all__ = ['damage', 'find_whole_checkpoint', 'read_seed']
+
+
+def damage(checkpoint: str | Path) -> str | None:
+    """What is wrong with a checkpoint file; None if it is whole.
+
+    torch writes a zip archive with a checksum for each tensor, and does not
+    compare them when it reads.
+    """
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            part = archive.testzip()
+    except (OSError, zipfile.BadZipFile) as error:
+        return str(error)
+    return f'the checksum of {part} does not fit' if part else None
+
+
+def find_whole_checkpoint(work_dir: str | Path) -> str | None:
+    """The newest checkpoint of a run that is whole; None before the first.
+
+    First comes the one that ``last_checkpoint`` names, then the others of its
+    folder from the newest to the oldest. Best checkpoints are left out: they
+    have no optimiser. What is passed over is named in a warning.
+
+    Raises:
+        ValueError: There are checkpoints, but none is whole.
+    """
+    named = find_latest_checkpoint(str(work_dir)) or ''  # empty: cut off
+    folder = Path(named).parent if named else Path(work_dir)
+    others = sorted((path for path in folder.glob('*.pth')
+                     if not path.name.startswith('best_')),
+                    key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    faults = []
+    for path in dict.fromkeys([*filter(None, [named]), *map(str, others)]):
+        fault = damage(path)
+        if fault is None:
+            for line in faults:
+                print_log(f'damaged checkpoint left out: {line}; resuming '
+                          f'from {path}', 'current', logging.WARNING)
+            return path
+        faults.append(f'{path} ({fault})')
+    if faults:
+        raise ValueError(
+            'cannot resume, no checkpoint is whole: ' + ', '.join(faults)
+            + '. Start anew without --resume, or give the path of another '
+            'checkpoint to --resume')
+    return None
+
+
+def read_seed(checkpoint: str) -> int | None:
+    """The seed of the run that wrote a checkpoint, None if it has none."""
+    # Mapped, not read: of a large file only the index is needed.
+    content = torch.load(checkpoint, map_location='cpu', mmap=True,
+                         weights_only=True)
+    return content['meta'].get('seed')

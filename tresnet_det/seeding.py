@@ -1,0 +1,111 @@
+"""Random numbers that depend on the seed and the iteration alone.
+
+A run that was stopped and resumed must draw what it would have drawn, yet a
+checkpoint holds no state of any generator, and those of the loader's workers
+cannot be read. So nothing is carried on from one iteration to the next: before
+each image the generators are set by (seed, iteration, image), before each
+step of the model by (seed, iteration). The number of workers, and of
+processes that share a batch, changes nothing.
+"""
+
+import random
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+__all__ = ['Draw', 'NumberedBatches', 'numbered', 'seed_images', 'set_seeds']
+
+
+class Draw(NamedTuple):
+    """An image that a batch asks for.
+
+    Attributes:
+        iteration: The one that trains on the batch, from 0.
+        index: Of the image in the data set.
+    """
+    iteration: int
+    index: int
+
+
+class NumberedBatches(Sampler):
+    """Another batch sampler's batches as lists of ``Draw``.
+
+    Args:
+        batches: Config of the other one.
+        sampler: Gives the indices.
+        batch_size: Images in a batch.
+
+    Attributes:
+        iteration: Number of the next batch. It runs on from one epoch to the
+            next; who resumes sets it.
+        skip: Batches to leave out at the next start, without reading them.
+    """
+
+    def __init__(self, batches: dict, sampler: Sampler,
+                 batch_size: int) -> None:
+        self.batches = DATA_SAMPLERS.build(
+            batches, default_args=dict(sampler=sampler,
+                                       batch_size=batch_size))
+        self.iteration = 0
+        self.skip = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'batches':  # not there yet: unpickling
+            raise AttributeError(name)
+        return getattr(self.batches, name)  # sampler, batch_size ...
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        skip, self.skip = self.skip, 0
+        for batch in islice(self.batches, skip, None):
+            number = self.iteration
+            self.iteration += 1
+            yield [Draw(number, index) for index in batch]
+
+
+def numbered(dataloader: dict) -> dict:
+    """The config of a loader, with its batches numbered.
+
+    The data set of such a loader must know what to do, see ``seed_images``.
+    """
+    dataloader = dict(dataloader)
+    drop_last = dataloader.pop('drop_last', False)
+    batches = dataloader.get('batch_sampler') or dict(
+        type=BatchSampler, drop_last=drop_last)
+    return dict(dataloader,
+                batch_sampler=dict(type=NumberedBatches, batches=batches))
+
+
+def seed_images(loader: DataLoader, seed: int) -> None:
+    """Makes the data set of a loader with numbered batches seed each image.
+
+    torch asks a data set for a whole batch through ``__getitems__`` if it has
+    one. It is set on this one instance, which stays what it is for all hooks
+    that look at it or change its pipeline.
+    """
+    loader.dataset.__getitems__ = partial(_seeded_items, loader.dataset, seed)
+
+
+def _seeded_items(dataset: Dataset, seed: int, batch: list[Draw]) -> list:
+    items = []
+    for draw in batch:
+        set_seeds(seed, *draw)
+        items.append(dataset[draw.index])
+    return items
+
+
+def set_seeds(*key: int) -> None:
+    """Sets the generators of Python, NumPy and torch by a row of numbers."""
+    # Hashed: neighbouring seeds would give related streams.
+    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
