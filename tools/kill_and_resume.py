@@ -9,12 +9,14 @@ to the last bit. With --processes 2 one of two processes is killed.
 """
 
 import argparse
+import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from tresnet_det.demo_data import make_demo_data
-from tresnet_det.kill_and_resume import (damage_file, differences,
-                                         draw_moments, run_and_kill,
+from tresnet_det.kill_and_resume import (differences, draw_moments,
+                                         kill_again_and_again, run_and_kill,
                                          small_demo)
 from tresnet_det.report import coco_figures
 
@@ -28,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out_dir', type=Path, help='an empty or new folder')
     parser.add_argument('--kills', type=int, default=20)
-    parser.add_argument('--epochs', type=int, default=24)
+    parser.add_argument('--epochs', type=int, default=32)
     parser.add_argument('--num-workers', type=int, default=0)
     parser.add_argument('--processes', type=int, choices=(1, 2), default=1)
     parser.add_argument('--norm', default='SyncInPlaceABN',
@@ -42,62 +44,45 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     out = args.out_dir.resolve()
-    data = out / 'data'
+    data, whole, killed = out / 'data', out / 'whole', out / 'killed'
     make_demo_data(data, num_train=32, num_val=8, size=64)
 
-    def command(name: str, *options: str) -> list:
-        config = out / f'{name}.py'
-        config.write_text(small_demo(
-            BASE, data, out / name, args.epochs, args.num_workers,
-            args.processes, args.norm))
+    def command(work_dir: Path) -> list:
+        config = out / f'{work_dir.name}.py'
+        config.write_text(small_demo(BASE, data, work_dir, args.epochs,
+                                     args.num_workers, args.processes,
+                                     args.norm))
         if args.processes == 1:
-            return [sys.executable, '-W', 'ignore', TOOLS / 'train.py',
-                    config, *options]
+            return [sys.executable, TOOLS / 'train.py', config, '--resume']
         return ['bash', TOOLS / 'dist_train.sh', config, args.processes,
-                *options]
+                '--resume']
 
-    run_and_kill(command('whole'), out / 'whole', out / 'whole.log')
-    print('kill  during   after, s  ended, s  unfinished           then')
-    resume, hits, damaged = command('killed', '--resume'), 0, None
-    last = out / 'killed' / 'last_checkpoint'
-    for number, moment in enumerate(
-            draw_moments(args.kills, args.longest, args.seed), start=1):
-        log = out / f'killed_{number}.log'
-        kill = run_and_kill(
-            resume, out / 'killed', log, moment,
-            worker=None if args.processes == 1 else number % args.processes)
-        if kill is None:
-            sys.exit(f'the training ended before kill {number}; give it more '
-                     '--epochs')
-        if damaged and damaged not in log.read_text(errors='replace'):
-            print(f'      {damaged}, damaged, was not reached')
-        damaged, done = None, ''
-        if number in (args.kills // 3, args.kills * 2 // 3):
-            truncate = number == args.kills // 3
-            damaged = last.read_text()
-            damage_file(Path(damaged), truncate)
-            done = (f'{Path(damaged).name} '
-                    + ('cut in half' if truncate else 'one bit turned'))
+    run_and_kill(command(whole), whole, out / 'whole.log')
+    print('kill  after, s  ended, s  unfinished, bytes; then', flush=True)
+    hits = 0
+    moments = draw_moments(args.kills, args.longest, args.seed)
+    for number, kill in enumerate(kill_again_and_again(
+            command(killed), killed, out, moments, args.processes), start=1):
         hits += bool(kill.unfinished)
-        left = ', '.join(f'{name} {size}'
-                         for name, size in kill.unfinished.items())
-        print(f'{number:4}  {"write" if moment.write else "any time":8}'
-              f'{kill.seconds:8.1f} {kill.ended:9.1f}   {left or "-":20} '
-              f'{done}', flush=True)
-    run_and_kill(resume, out / 'killed', out / 'killed_end.log')
-    print(f'{args.kills} kills, {hits} of them left an unfinished file')
+        unfinished = ', '.join(f'{name} {size}' for name, size
+                               in kill.unfinished.items())
+        print(f'{number:4}  {kill.seconds:8.1f}  {kill.ended:8.1f}  '
+              f'{unfinished or "-"}; {kill.damage or "-"}', flush=True)
+    run_and_kill(command(killed), killed, out / 'killed_end.log')
 
-    detections = [out / name / 'val.bbox.json' for name in ('whole', 'killed')]
-    figures = [coco_figures(data / 'annotations' / 'instances_val.json', path)
-               for path in detections]
-    ends = [Path((out / name / 'last_checkpoint').read_text())
-            for name in ('whole', 'killed')]
+    ends = [Path((run / 'last_checkpoint').read_text())
+            for run in (whole, killed)]
     names, count = differences(*ends)
-    same = detections[0].read_bytes() == detections[1].read_bytes()
-    print(f'{ends[0].name} and {ends[1].name}: {count} values compared, '
+    found = [run / 'val.bbox.json' for run in (whole, killed)]
+    same = found[0].read_bytes() == found[1].read_bytes()
+    with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere):
+        ap = [coco_figures(data / 'annotations' / 'instances_val.json', file)[
+            'AP'] for file in found]
+    print(f'{args.kills} kills, {hits} of them left an unfinished file\n'
+          f'{ends[0].name} and {ends[1].name}: {count} values, '
           f'{len(names)} differ {names[:5] or ""}\n'
-          f'detections: {"equal" if same else "DIFFERENT"}; '
-          f'AP {figures[0]["AP"]!r} and {figures[1]["AP"]!r}')
+          f'detections: {"the same bytes" if same else "DIFFERENT"}; '
+          f'AP {ap[0]!r} and {ap[1]!r}')
     sys.exit(bool(names) or not same)
 
 

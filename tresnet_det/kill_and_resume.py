@@ -5,7 +5,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-__all__ = ['Kill', 'Moment', 'damage_file', 'draw_moments', 'differences',
-           'run_and_kill', 'small_demo']
+__all__ = ['Kill', 'Moment', 'differences', 'draw_moments',
+           'kill_again_and_again', 'run_and_kill', 'small_demo']
 
 # The demo, so small that it is the writing of checkpoints that takes time:
 # one every other iteration, of a narrow TResNet with averaged weights.
@@ -65,9 +65,11 @@ class Moment(NamedTuple):
         write: Number of the checkpoint, from the start of the process, during
             whose writing to kill; 0 for at any time.
         delay: Seconds from the beginning of that writing, or of the process.
+        started: Wait on until the file has its first bytes.
     """
     write: int
     delay: float
+    started: bool = False
 
 
 class Kill(NamedTuple):
@@ -77,10 +79,12 @@ class Kill(NamedTuple):
         seconds: From the start of the process.
         ended: From the kill to the end of the command, in seconds.
         unfinished: Files that were being written, with their size in bytes.
+        damage: What was done to the last checkpoint afterwards.
     """
     seconds: float
     ended: float
     unfinished: dict[str, int]
+    damage: str = ''
 
 
 def small_demo(base: Path, data: Path, work_dir: Path, epochs: int,
@@ -95,14 +99,58 @@ def small_demo(base: Path, data: Path, work_dir: Path, epochs: int,
 
 
 def draw_moments(count: int, longest: float, seed: int) -> Iterator[Moment]:
-    """Every other kill hits a write, the others any time up to ``longest``
-    seconds after the start of the process."""
+    """Every other kill aims at a write, the others at any time up to
+    ``longest`` seconds after the start of the process."""
     rng = random.Random(seed)
     for number in range(count):
         if number % 2:
-            yield Moment(rng.randint(1, 6), rng.uniform(0, 0.04))
+            yield Moment(rng.randint(1, 6), rng.uniform(0, 0.1),
+                         number % 4 == 1)
         else:
             yield Moment(0, rng.uniform(0, longest))
+
+
+def kill_again_and_again(command: list, work_dir: Path, logs: Path,
+                         moments: Iterable[Moment],
+                         processes: int = 1) -> Iterator[Kill]:
+    """Starts a training and kills it, for each moment once.
+
+    Twice in between, where the run has two checkpoints at least, the last one
+    is cut in half or gets a wrong bit; the next start must say so.
+
+    Args:
+        command: Starts the training or resumes it.
+        work_dir: Where it writes its checkpoints.
+        logs: Folder for what it says.
+        moments: When to kill.
+        processes: Above 1 the command is a launcher, and its processes are
+            killed in turn.
+
+    Raises:
+        RuntimeError: The training failed or ended by itself, or it did not
+            name the damaged checkpoint.
+    """
+    moments = list(moments)
+    damaged, to_come = None, [True, False]
+    for number, moment in enumerate(moments, start=1):
+        log = logs / f'kill_{number}.log'
+        kill = run_and_kill(command, work_dir, log, moment,
+                            number % processes if processes > 1 else None)
+        if kill is None:
+            raise RuntimeError(f'the training ended before kill {number} of '
+                               f'{len(moments)}; give it more epochs')
+        said = log.read_text(errors='replace')
+        if damaged and 'Epoch(train)' in said:
+            if f'damaged checkpoint left out: {damaged}' not in said:
+                raise RuntimeError(f'{log} does not name {damaged}, which is '
+                                   'damaged')
+            damaged = None
+        if (to_come and number > len(moments) * (3 - len(to_come)) / 4
+                and len([*work_dir.glob('iter_*.pth')]) > 1):
+            damaged = Path(work_dir, 'last_checkpoint').read_text()
+            kill = kill._replace(damage=f'{Path(damaged).name} ' + damage_file(
+                Path(damaged), truncate=to_come.pop(0)))
+        yield kill
 
 
 def run_and_kill(command: list, work_dir: Path, log: Path,
@@ -156,9 +204,13 @@ def _wait(process: subprocess.Popen, work_dir: Path, moment: Moment,
     start, seen = time.monotonic(), set(former)
     while process.poll() is None:
         if moment.write:
-            seen.update(_unfinished(work_dir))
+            now = _unfinished(work_dir)
+            seen.update(now)
             come = len(seen) - len(former) >= moment.write
-            if come:
+            if moment.started:
+                come = come and any(size for name, size in now.items()
+                                    if name not in former)
+            elif come:
                 time.sleep(moment.delay)
         else:
             come = time.monotonic() - start >= moment.delay
@@ -185,7 +237,7 @@ def _children(pid: int) -> list[int]:
             for child in (task / 'children').read_text().split()]
 
 
-def damage_file(path: Path, truncate: bool) -> None:
+def damage_file(path: Path, truncate: bool) -> str:
     """Cuts a file in half, or turns over one bit in the middle of it."""
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
@@ -194,6 +246,7 @@ def damage_file(path: Path, truncate: bool) -> None:
     else:
         content[middle] ^= 1
     path.write_bytes(content)
+    return 'cut in half' if truncate else 'one bit turned'
 
 
 def differences(one: Path, other: Path) -> tuple[list[str], int]:
