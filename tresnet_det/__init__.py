@@ -17,15 +17,16 @@ from .backbone import TResNet  # noqa: E402
 from .checkpoint import (CheckpointError, LoadReport,  # noqa: E402
                          load_pretrained)
 from .classifier import TResNetClassifier  # noqa: E402
+from .errors import UserError  # noqa: E402
 from .faster_coco import FasterCocoMetric  # noqa: E402
-from .hooks import ValLossHook  # noqa: E402
+from .hooks import StopOnNonFiniteHook, ValLossHook  # noqa: E402
 from .runner import CheckedRunner  # noqa: E402
 from .safe_globals import allow_mmengine_checkpoints  # noqa: E402
 
 __all__ = ['CheckedRunner', 'CheckpointError', 'FasterCocoMetric',
-           'InPlaceABN', 'LoadReport', 'SyncInPlaceABN', 'TResNet',
-           'TResNetClassifier', 'ValLossHook', '__version__',
-           'load_pretrained']
+           'InPlaceABN', 'LoadReport', 'StopOnNonFiniteHook', 'SyncInPlaceABN',
+           'TResNet', 'TResNetClassifier', 'UserError', 'ValLossHook',
+           '__version__', 'load_pretrained']
 
 allow_mmengine_checkpoints()
 # mmengine looks beside the files of a pip package, where those of an editable
