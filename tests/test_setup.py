@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Dict
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 SETUP = ROOT / 'tools' / 'setup'
@@ -17,7 +18,10 @@ sys.path.insert(0, str(SETUP))
 import checks  # noqa: E402
 import environment  # noqa: E402
 import mmcv_wheel  # noqa: E402
+import stacks  # noqa: E402
 import steps  # noqa: E402
+import test_stack as stack_tool  # noqa: E402
+from stacks import PINNED, STACKS  # noqa: E402
 
 NAME = ('mmcv-2.1.0-cp311-cp311-'
         + sysconfig.get_platform().replace('-', '_') + '.whl')
@@ -40,14 +44,14 @@ def lay(folder: Path, name: str = NAME) -> Path:
 def test_named_folder_then_cache_then_build(
         tmp_path: Path, environ: Dict[str, str],
         capsys: pytest.CaptureFixture[str]) -> None:
-    assert mmcv_wheel.find_wheel(environ) is None
-    kept = lay(mmcv_wheel.cache_folder(environ))
-    assert mmcv_wheel.find_wheel(environ) == kept
+    assert mmcv_wheel.find_wheel(PINNED, environ) is None
+    kept = lay(mmcv_wheel.cache_folder(PINNED, environ))
+    assert mmcv_wheel.find_wheel(PINNED, environ) == kept
     environ['MMCV_WHEEL_DIR'] = str(tmp_path / 'named')
-    assert mmcv_wheel.find_wheel(environ) == kept
+    assert mmcv_wheel.find_wheel(PINNED, environ) == kept
     assert f'no {NAME[:23]}' in capsys.readouterr().out  # the folder is empty
     named = lay(tmp_path / 'named')
-    assert mmcv_wheel.find_wheel(environ) == named
+    assert mmcv_wheel.find_wheel(PINNED, environ) == named
 
 
 @pytest.mark.parametrize('name', [
@@ -55,19 +59,15 @@ def test_named_folder_then_cache_then_build(
     NAME.replace('linux', 'macosx'), NAME + '.123'])
 def test_wheel_for_something_else_is_left(name: str,
                                           environ: Dict[str, str]) -> None:
-    lay(mmcv_wheel.cache_folder(environ), name)
-    assert mmcv_wheel.find_wheel(environ) is None
+    lay(mmcv_wheel.cache_folder(PINNED, environ), name)
+    assert mmcv_wheel.find_wheel(PINNED, environ) is None
 
 
-def test_cache_is_keyed_on_torch_and_cuda(
-        monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-        environ: Dict[str, str]) -> None:
-    folders = {mmcv_wheel.cache_folder(environ),
-               mmcv_wheel.cache_folder(dict(environ, FORCE_CUDA='1'))}
-    pins = tmp_path / 'pins'
-    pins.write_text('torch==9.9.9\n')
-    monkeypatch.setattr(mmcv_wheel.pinned, '__defaults__', (pins,))
-    folders.add(mmcv_wheel.cache_folder(environ))
+def test_cache_is_keyed_on_torch_and_cuda(environ: Dict[str, str]) -> None:
+    other = PINNED._replace(changes={'torch': '9.9.9'})
+    folders = {mmcv_wheel.cache_folder(PINNED, environ),
+               mmcv_wheel.cache_folder(other, environ),
+               mmcv_wheel.cache_folder(PINNED, dict(environ, FORCE_CUDA='1'))}
     assert len(folders) == 3
     assert all(str(f).startswith(environ['XDG_CACHE_HOME']) for f in folders)
 
@@ -75,11 +75,11 @@ def test_cache_is_keyed_on_torch_and_cuda(
 def test_cpp_flag(tmp_path: Path) -> None:
     source = tmp_path / 'setup.py'
     source.write_text("['-std=c++17'] + ['-std=c++17', '-std=c++14']")
-    mmcv_wheel.use_cxx20(source)
+    mmcv_wheel.use_cxx(source, 'c++20')
     assert source.read_text() == (
         "['-std=c++20'] + ['-std=c++20', '-std=c++14']")
     with pytest.raises(steps.SetupError, match='nowhere'):
-        mmcv_wheel.use_cxx20(source)
+        mmcv_wheel.use_cxx(source, 'c++20')
 
 
 def test_keep_is_whole_or_not_at_all(
@@ -183,14 +183,16 @@ def test_progress(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 
 # .venv
 
-def test_digest_follows_pins_and_requirements_only(tmp_path: Path) -> None:
+def test_digest_follows_pins_and_requirements_only(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pins, settings = tmp_path / 'pins', tmp_path / 'setup.cfg'
+    monkeypatch.setattr(stacks, 'PINS', pins)
 
     def digest(pin: str, wanted: str, width: int, venv: str = '.venv') -> str:
-        pins.write_text(pin)
+        pins.write_text(f'# a comment\n{pin}\n')
         settings.write_text('[options]\ninstall_requires = '
                             f'{wanted}\n[flake8]\nmax_line_length = {width}\n')
-        return environment.digest(pins, settings, Path(venv))
+        return environment.digest(PINNED, settings, Path(venv))
 
     base = digest('a==1', 'a', 79)
     assert digest('a==1', 'a', 99) == base
@@ -232,7 +234,7 @@ def test_failure_leaves_nothing_to_trust(
         environ: Dict[str, str]) -> None:
     attempts = []
 
-    def fill(root: Path, venv: Path, *_: object) -> None:
+    def fill(stack: object, root: Path, venv: Path, *_: object) -> None:
         attempts.append(venv)
         environment.begin(venv)
         if len(attempts) == 1:
@@ -251,7 +253,7 @@ def test_second_set_up_waits_for_the_first(
         capsys: pytest.CaptureFixture[str]) -> None:
     """It finds the environment ready then, and makes nothing."""
     venv = root / '.venv'
-    want = environment.digest(mmcv_wheel.PINS, root / 'setup.cfg', venv)
+    want = environment.digest(PINNED, root / 'setup.cfg', venv)
 
     def flock(log: object, operation: int) -> None:
         if operation & fcntl.LOCK_NB:
@@ -284,12 +286,71 @@ def test_proof_names_what_does_not_import(
         environment.prove(Path('/nowhere/bin/python'))
 
 
-def test_every_requirement_is_pinned() -> None:
+# Stacks
+
+@pytest.mark.parametrize('stack', STACKS.values(), ids=STACKS)
+def test_every_requirement_is_pinned(stack: stacks.Stack) -> None:
     parser = configparser.ConfigParser()
     parser.read(str(ROOT / 'setup.cfg'))
     wanted = (parser['options']['install_requires']
-              + parser['options.extras_require']['openmmlab']
+              + parser['options.extras_require'][stack.extra]
               + parser['options.extras_require']['test'])
+    pins, required = stack.pins(), {stack.mmcv, 'setuptools', 'torchvision'}
     for line in filter(None, wanted.split('\n')):
-        name = line.split('>')[0].split('<')[0]
-        assert mmcv_wheel.pinned(name), name
+        requirement = Requirement(line)
+        required.add(requirement.name)
+        assert requirement.specifier.contains(pins[requirement.name])
+    assert required <= set(pins)
+
+
+def test_a_stack_is_the_pinned_one_but_for_its_changes() -> None:
+    for stack in STACKS.values():
+        assert {name for name, version in stack.pins().items()
+                if PINNED.pins().get(name) != version} == set(stack.changes)
+    assert 'torch==2.1.2\n' in STACKS['torch21'].constraints()
+    assert 'torch==2.14.1\n' in PINNED.constraints()
+
+
+def test_wheel_of_the_fork_is_another(environ: Dict[str, str]) -> None:
+    """The file's name begins otherwise, so neither is taken for the other."""
+    fork, named = STACKS['onedl'], NAME.replace('mmcv-2.1.0', 'onedl_mmcv-')
+    lay(mmcv_wheel.cache_folder(fork, environ))
+    assert mmcv_wheel.find_wheel(fork, environ) is None
+    name = named.replace('mmcv-', f'mmcv-{fork.pins()["onedl-mmcv"]}')
+    kept = lay(mmcv_wheel.cache_folder(fork, environ), name)
+    assert mmcv_wheel.find_wheel(fork, environ) == kept
+    lay(mmcv_wheel.cache_folder(PINNED, environ), name)
+    assert mmcv_wheel.find_wheel(PINNED, environ) is None
+
+
+@pytest.mark.parametrize('fails', [False, True])
+def test_suite_of_a_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                          capfd: pytest.CaptureFixture[str],
+                          fails: bool) -> None:
+    asked = []
+
+    def set_up(root: Path, environ: object, *what: object) -> Path:
+        asked.extend(what)
+        return Path(sys.executable)
+
+    suite = tmp_path / 'test_it.py'
+    suite.write_text(
+        'import pytest\n\n'
+        'def test_one(): pass\n\n'
+        f'def test_two(): assert not {fails}\n\n'
+        '@pytest.mark.skip\n'
+        'def test_three(): pass\n')
+    monkeypatch.setattr(stack_tool, 'set_up', set_up)
+    status = stack_tool.main(['torch21', '--into', str(tmp_path), str(suite),
+                              '-n0', '--rootdir', str(tmp_path)])
+    assert status == int(fails)
+    assert asked == [STACKS['torch21'], tmp_path / '.venv-torch21']
+    row = capfd.readouterr().out.splitlines()[-1]
+    assert row.startswith('| torch 2.1.2, mmcv 2.1.0, mmengine 0.10.7, ')
+    assert row.endswith('| 1 passed, 1 skipped, 1 failed |' if fails else
+                        '| 2 passed, 1 skipped, 0 failed |')
+
+
+def test_a_suite_that_does_not_start_has_not_passed() -> None:
+    status, result = stack_tool.run_suite(Path(sys.executable), ['--nonsense'])
+    assert status and result == 'the suite did not run'

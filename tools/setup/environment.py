@@ -1,6 +1,6 @@
-""".venv: the pinned stack, mmcv with its ops and this package, or nothing.
+""".venv: one stack, mmcv with its ops and this package, or nothing.
 
-What is wanted stands in setup.cfg, the versions in constraints.txt. A stamp
+What is wanted stands in setup.cfg, the versions in stacks.py. A stamp
 in .venv, empty at first and filled at the very end, tells a finished .venv
 from one to make anew: pip would trust half-copied files.
 """
@@ -11,10 +11,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO, Mapping
+from typing import IO, Mapping, Optional
 
 from checks import check_compiler, check_disk, check_python
-from mmcv_wheel import PINS, build_wheel, cache_folder, find_wheel, keep
+from mmcv_wheel import build_wheel, cache_folder, find_wheel, keep
+from stacks import PINNED, Stack
 from steps import SetupError, run, say
 
 STAMP = 'tresnet_det.stamp'
@@ -28,14 +29,14 @@ print(f"mmcv.ops, mmdet, tresnet_det import: tresnet_det "
 '''
 
 
-def digest(pins: Path, settings: Path, venv: Path) -> str:
+def digest(stack: Stack, settings: Path, venv: Path) -> str:
     """A hash of what decides over the contents of .venv."""
     parser = configparser.ConfigParser()
     parser.read(str(settings))
     wanted = [sorted(parser[name].items()) for name in parser.sections()
               if name.startswith(('metadata', 'options'))]
     return hashlib.sha256(
-        repr((str(venv), pins.read_text(), wanted)).encode()).hexdigest()
+        repr((str(venv), stack, stack.pins(), wanted)).encode()).hexdigest()
 
 
 def is_ready(venv: Path, want: str) -> bool:
@@ -73,19 +74,21 @@ def prove(python: Path) -> str:
                      'code here is not the cause: make clean setup)')
 
 
-def fill(root: Path, venv: Path, log: IO[bytes],
+def fill(stack: Stack, root: Path, venv: Path, log: IO[bytes],
          environ: Mapping[str, str]) -> None:
     """Makes .venv from nothing."""
     check_python()
-    wheel = find_wheel(environ)
+    wheel = find_wheel(stack, environ)
     if wheel is None:
         check_compiler(environ)
     begin(venv)
     check_disk(venv)
     python = venv / 'bin' / 'python'
+    pins = venv / 'constraints.txt'
+    pins.write_text(stack.constraints())
     # -I: a PYTHONPATH of the user's would make pip think things installed.
     pip = [str(python), '-I', '-m', 'pip']
-    install = pip + ['install', '-c', str(PINS)]
+    install = pip + ['install', '-c', str(pins)]
     run('making .venv', [sys.executable, '-m', 'venv', str(venv)], log)
     run('installing torch',
         install + ['setuptools', 'wheel', 'ninja', 'torch', 'torchvision'],
@@ -93,10 +96,10 @@ def fill(root: Path, venv: Path, log: IO[bytes],
     built = venv / 'build'
     if wheel is None:
         built.mkdir()
-        wheel = build_wheel(pip, built, log, environ)
-    run('installing the OpenMMLab stack and this package',
+        wheel = build_wheel(stack, pip, built, log, environ)
+    run(f'installing the stack {stack.name} and this package',
         install + ['--no-build-isolation', str(wheel),
-                   '-e', f'{root}[openmmlab,test]'], log)
+                   '-e', f'{root}[{stack.extra},test]'], log)
     # The stack asks for opencv-python, whose cv2 needs libGL of the system.
     # This one is the same without windows, and is laid over it.
     run('installing OpenCV for machines without a screen',
@@ -104,20 +107,30 @@ def fill(root: Path, venv: Path, log: IO[bytes],
     run(f'trying mmcv.ops of {wheel}',
         [str(python), '-I', '-c', 'import mmcv.ops, mmdet'], log)
     if built.exists():
-        keep(wheel, cache_folder(environ))
+        keep(wheel, cache_folder(stack, environ))
         shutil.rmtree(str(built))
 
 
-def set_up(root: Path, environ: Mapping[str, str]) -> None:
+def set_up(root: Path, environ: Mapping[str, str], stack: Stack = PINNED,
+           venv: Optional[Path] = None) -> Path:
     """Makes .venv where it is not ready, and proves that it works.
+
+    Args:
+        root: this repository.
+        environ: environment of the commands.
+        stack: what to install.
+        venv: another place than .venv in the root.
+
+    Returns:
+        the Python in it.
 
     Raises:
         SetupError: it cannot be made, or does not work.
     """
-    venv = root / '.venv'
-    want = digest(PINS, root / 'setup.cfg', venv)
+    venv = venv or root / '.venv'
+    want = digest(stack, root / 'setup.cfg', venv)
     if not is_ready(venv, want):
-        with open(str(root / '.setup.log'), 'ab') as log:
+        with open(str(venv.with_name('.setup.log')), 'ab') as log:
             # The lock is on the log, which the commands hold as their output:
             # if this process is killed, the next waits for the orphan's end.
             try:
@@ -127,6 +140,7 @@ def set_up(root: Path, environ: Mapping[str, str]) -> None:
                 fcntl.flock(log, fcntl.LOCK_EX)
             if not is_ready(venv, want):
                 log.truncate(0)
-                fill(root, venv, log, environ)
+                fill(stack, root, venv, log, environ)
                 (venv / STAMP).write_text(want)
     say(prove(venv / 'bin' / 'python'))
+    return venv / 'bin' / 'python'

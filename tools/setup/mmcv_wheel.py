@@ -1,6 +1,6 @@
 """A wheel of mmcv with its compiled ops: found, or built and kept.
 
-mmcv publishes none for the pinned torch.
+mmcv publishes none for the torch of most stacks.
 """
 import os
 import platform
@@ -9,16 +9,11 @@ from pathlib import Path
 from typing import IO, List, Mapping, Optional
 
 from checks import PYTHON
+from stacks import Stack
 from steps import SetupError, run, say
 
-PINS = Path(__file__).resolve().parent / 'constraints.txt'
 CORE_MINUTES = 15.0  # measured on 2 cores: 7 min 6 s and 7 min 44 s
 GB_PER_JOB = 2.3  # the compiler's peak on one large file of mmcv
-
-
-def pinned(name: str, pins: Path = PINS) -> str:
-    lines = pins.read_text().splitlines()
-    return dict(line.split('==') for line in lines if '==' in line)[name]
 
 
 def has_gpu() -> bool:
@@ -32,25 +27,30 @@ def with_cuda(environ: Mapping[str, str]) -> bool:
     return has_gpu() and bool(shutil.which('nvcc', path=environ.get('PATH')))
 
 
-def cache_folder(environ: Mapping[str, str]) -> Path:
+def cache_folder(stack: Stack, environ: Mapping[str, str]) -> Path:
     """Where our builds of mmcv are kept.
 
     A wheel's name tells Python and platform; the folder's name tells what
     else the binary depends on.
     """
     base = environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    key = (f'torch{pinned("torch")}', ''.join(platform.libc_ver()),
+    key = (f'torch{stack.pins()["torch"]}', ''.join(platform.libc_ver()),
            'cuda' if with_cuda(environ) else 'cpu')
     return Path(base) / 'tresnet_det' / 'wheels' / '-'.join(key)
 
 
-def find_wheel(environ: Mapping[str, str]) -> Optional[Path]:
+def file_name(stack: Stack) -> str:
+    """How the names of its source and its wheel begin."""
+    return f'{stack.mmcv.replace("-", "_")}-{stack.pins()[stack.mmcv]}'
+
+
+def find_wheel(stack: Stack, environ: Mapping[str, str]) -> Optional[Path]:
     """A ready wheel: from MMCV_WHEEL_DIR, else of an earlier build."""
-    folders = [cache_folder(environ)]
+    folders = [cache_folder(stack, environ)]
     if environ.get('MMCV_WHEEL_DIR'):
         folders.insert(0, Path(environ['MMCV_WHEEL_DIR']).resolve())
     python = 'cp{}{}'.format(*PYTHON)
-    name = (f'mmcv-{pinned("mmcv")}-{python}-{python}-'
+    name = (f'{file_name(stack)}-{python}-{python}-'
             f'*linux*_{platform.machine()}.whl')
     for folder in folders:
         for wheel in sorted(folder.glob(name)):
@@ -60,13 +60,13 @@ def find_wheel(environ: Mapping[str, str]) -> Optional[Path]:
     return None
 
 
-def use_cxx20(setup_py: Path) -> None:
-    """mmcv 2.1.0 asks for C++17, the headers of recent torch need C++20."""
+def use_cxx(setup_py: Path, standard: str) -> None:
+    """mmcv asks for C++17, the headers of recent torch need C++20."""
     text = setup_py.read_text()
     if '-std=c++17' not in text:
         raise SetupError(f'{setup_py} asks for -std=c++17 nowhere: mend '
-                         'use_cxx20 in tools/setup for this version')
-    setup_py.write_text(text.replace('-std=c++17', '-std=c++20'))
+                         'use_cxx in tools/setup for this version')
+    setup_py.write_text(text.replace('-std=c++17', f'-std={standard}'))
 
 
 def jobs(environ: Mapping[str, str]) -> int:
@@ -76,16 +76,18 @@ def jobs(environ: Mapping[str, str]) -> int:
     return int(environ.get('MAX_JOBS') or max(able, 1))
 
 
-def build_wheel(pip: List[str], work: Path, log: IO[bytes],
+def build_wheel(stack: Stack, pip: List[str], work: Path, log: IO[bytes],
                 environ: Mapping[str, str]) -> Path:
     """Builds mmcv with its ops from the published source."""
-    version, number = pinned('mmcv'), jobs(environ)
-    run(f'fetching the source of mmcv {version}',
-        pip + ['download', '--no-deps', '--no-binary', 'mmcv', '-d', str(work),
-               '--no-build-isolation', f'mmcv=={version}'], log)
-    source = work / f'mmcv-{version}'
+    version, number = stack.pins()[stack.mmcv], jobs(environ)
+    what = f'{stack.mmcv} {version}'
+    run(f'fetching the source of {what}',
+        pip + ['download', '--no-deps', '--no-binary', stack.mmcv, '-d',
+               str(work), '--no-build-isolation', f'{stack.mmcv}=={version}'],
+        log)
+    source = work / file_name(stack)
     shutil.unpack_archive(f'{source}.tar.gz', str(work))
-    use_cxx20(source / 'setup.py')
+    use_cxx(source / 'setup.py', stack.cxx)
     build = dict(
         environ, MMCV_WITH_OPS='1', MAX_JOBS=str(number),
         PATH=os.pathsep.join([str(Path(pip[0]).parent), environ['PATH']]),
@@ -97,12 +99,12 @@ def build_wheel(pip: List[str], work: Path, log: IO[bytes],
         if has_gpu():
             say('no nvcc beside this GPU: mmcv.ops will run on the CPU only; '
                 'for the GPU install the CUDA toolkit, then make clean setup')
-    run(f'building mmcv {version} with its ops',
+    run(f'building {what} with its ops',
         pip + ['wheel', '-v', '--no-deps', '--no-build-isolation',
                '-w', str(work), str(source)], log, build,
         cost=f'{number} files at a time, about {CORE_MINUTES / number:.0f} '
         'minutes, only this once')
-    return next(work.glob('mmcv-*.whl'))
+    return next(work.glob(f'{file_name(stack)}-*.whl'))
 
 
 def keep(wheel: Path, folder: Path) -> None:
