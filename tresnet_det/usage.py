@@ -1,0 +1,125 @@
+"""What a process holds, step by step, and whether that grows.
+
+For Linux: the figures come from /proc and from glibc.
+"""
+import ctypes
+import gc
+import os
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+
+__all__ = ['MEASURES', 'Slope', 'UsageHook', 'allocated_bytes', 'open_files',
+           'resident_bytes', 'slope', 'tensor_bytes']
+
+
+def resident_bytes() -> int:
+    """Memory of this process, without its children, that is in RAM."""
+    with open('/proc/self/statm') as file:
+        pages = int(file.read().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE')
+
+
+def open_files() -> int:
+    """File descriptors of this process: files, pipes, sockets."""
+    return len(os.listdir('/proc/self/fd')) - 1  # the listing's own
+
+
+class _Mallinfo(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        'arena', 'ordblks', 'smblks', 'hblks', 'hblkhd', 'usmblks', 'fsmblks',
+        'uordblks', 'fordblks', 'keepcost')]
+
+
+def allocated_bytes() -> int:
+    """Bytes that malloc has given out and not got back.
+
+    On a CPU all tensors' are among them, those that only autograd's graph
+    refers to as well, which Python's garbage collector does not see.
+
+    Raises:
+        AttributeError: The C library is not glibc 2.33 or newer.
+    """
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = _Mallinfo
+    info = mallinfo()
+    return info.uordblks + info.hblkhd
+
+
+def tensor_bytes() -> int:
+    """Bytes of all tensors that Python refers to; a shared storage once."""
+    storages: Dict[int, int] = {}
+    for thing in gc.get_objects():
+        # The type: isinstance would wake up proxies.
+        if issubclass(type(thing), torch.Tensor):
+            storage = thing.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+# What is measured, and how.
+MEASURES: Dict[str, Callable[[], int]] = {
+    'resident': resident_bytes,
+    'allocated': allocated_bytes,
+    'tensors': tensor_bytes,
+    'files': open_files,
+}
+
+
+class UsageHook(Hook):
+    """Measures after every so many training iterations.
+
+    Attributes:
+        steps: Number of iterations done at each measurement.
+        values: Name out of MEASURES -> its values at those steps.
+    """
+    priority = 'LOWEST'  # after those that write logs and checkpoints
+
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
+        self.steps: List[int] = []
+        self.values: Dict[str, List[int]] = {name: [] for name in MEASURES}
+
+    def after_train_iter(self, runner: Any, *args: Any,
+                         **kwargs: Any) -> None:
+        if (runner.iter + 1) % self.interval == 0:
+            gc.collect()  # garbage in cycles is no leak
+            self.steps.append(runner.iter + 1)
+            for name, measure in MEASURES.items():
+                self.values[name].append(measure())
+
+    def at(self, name: str, step: int) -> int:
+        """The value of a measure at a step at which it was taken."""
+        return self.values[name][self.steps.index(step)]
+
+
+class Slope(NamedTuple):
+    """Growth for each 1000 steps, and half its 95 % confidence interval."""
+    growth: float
+    confidence: float
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether no growth at all is within the interval."""
+        return abs(self.growth) <= self.confidence
+
+
+def slope(steps: Sequence[int], values: Sequence[float]) -> Slope:
+    """Fit a line by least squares.
+
+    The interval takes the residuals for independent; those of a process's
+    memory are not wholly, so that the true one is wider.
+
+    Raises:
+        ValueError: Fewer than four values.
+    """
+    if len(values) < 4:
+        raise ValueError(f'a slope with its confidence needs 4 values or '
+                         f'more, got {len(values)}')
+    x, y = np.asarray(steps) / 1000., np.asarray(values, float)
+    # From the mean, or sums of squares of gigabytes would eat the digits.
+    (growth, _), variance = np.polyfit(x - x.mean(), y - y.mean(), 1,
+                                       cov=True)
+    return Slope(float(growth), float(1.96 * np.sqrt(variance[0, 0])))
