@@ -67,8 +67,8 @@ def test_slope_and_its_confidence():
 
 def test_the_command(monkeypatch, capfd):
     monkeypatch.setattr(sys, 'argv', [
-        'long_run.py', '--epochs', '5', '--images', '8', '--interval', '1',
-        '--first', '10'])
+        'long_run.py', '--epochs', '5', '--images', '8', '--interval', '4',
+        '--first', '8'])
     runpy.run_path(str(ROOT / 'tools' / 'long_run.py'), run_name='__main__')
     lines = capfd.readouterr().out.splitlines()
     assert '20 iterations, 5 starts of a data loader' in '\n'.join(lines)
