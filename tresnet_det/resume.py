@@ -36,11 +36,13 @@ def find_whole_checkpoint(work_dir: str | Path) -> str | None:
         ValueError: There are checkpoints, but none is whole.
     """
     named = find_latest_checkpoint(str(work_dir)) or ''  # empty: cut off
+    if named and not Path(named).exists():  # the folder was moved here
+        named = str(Path(work_dir, Path(named).name))
     folder = Path(named).parent if named else Path(work_dir)
     others = sorted((path for path in folder.glob('*.pth')
                      if not path.name.startswith('best_')),
                     key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    faults = []
+    faults: list[str] = []
     for path in dict.fromkeys([*filter(None, [named]), *map(str, others)]):
         fault = damage(path)
         if fault is None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
+
+from ..resume import find_whole_checkpoint
 
 __all__ = ['Run', 'check_comparable', 'classes_of', 'config_of',
            'dataset_of', 'differences', 'evaluator_of', 'plan_arm']
@@ -128,19 +129,17 @@ class Run:
 
     @property
     def checkpoint(self) -> Path | None:
-        """The latest checkpoint, if there is one."""
-        if not (self.work_dir / 'last_checkpoint').exists():
-            return None
-        path = Path(find_latest_checkpoint(str(self.work_dir)))
-        # The path in the file is the trainer's; the folder may have moved.
-        return self.work_dir / path.name
+        """The latest checkpoint that is whole, if there is one."""
+        found = find_whole_checkpoint(self.work_dir)
+        return None if found is None else Path(found)
 
     @property
     def done(self) -> int:
         """Epochs or iterations that the latest checkpoint has behind it."""
-        if self.checkpoint is None or not self.checkpoint.exists():
+        checkpoint = self.checkpoint
+        if checkpoint is None:
             return 0
-        meta = torch.load(self.checkpoint, 'cpu', weights_only=True,
+        meta = torch.load(checkpoint, 'cpu', weights_only=True,
                           mmap=True)['meta']
         return meta['epoch' if self.by_epoch else 'iter']
 
