@@ -14,6 +14,7 @@ from mmengine.runner import Runner, load_checkpoint
 from official import fill, official_shapes
 from PIL import Image
 
+from tresnet_det.archs import ARCHS
 from tresnet_det.checkpoint import convert_checkpoint
 from tresnet_det.classifier import TResNetClassifier
 
@@ -80,7 +81,8 @@ def scope():
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """A config cut to one epoch of two images a step on generated data."""
+    """A config cut to one epoch of two small images a step on generated
+    data, with one block a stage."""
     def small(name):
         from mmpretrain.datasets import cifar as theirs
         cfg = Config.fromfile(ROOT / 'configs' / 'classification' / name)
@@ -98,8 +100,13 @@ def small(tmp_path, monkeypatch):
             loader = cfg[f'{split}_dataloader']
             loader.update(batch_size=2, num_workers=0)
             loader.dataset.update(data_root=str(data), indices=4)
+            for transform in loader.dataset.pipeline:
+                if transform['type'] != 'RandomCrop':  # CIFAR's own size
+                    transform.update(dict.fromkeys(
+                        {'scale', 'crop_size'} & {*transform}, 64))
         cfg.train_cfg.max_epochs = cfg.param_scheduler.total_steps = 1
-        cfg.model.backbone.init_cfg = None
+        cfg.model.backbone.update(init_cfg=None, arch=ARCHS['m']._replace(
+            depths=(1, 1, 1, 1))._asdict())
         cfg.work_dir = str(tmp_path / 'run')
         cfg.experiment_name = f'{name} {tmp_path.name}'
         return cfg

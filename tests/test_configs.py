@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.registry import init_default_scope
+from one_step import check_one_step_and_one_prediction
 
 from tresnet_det.archs import ARCHS
 
 PROJECT = Path(__file__).parents[1]
 ROOT = PROJECT / 'configs'
+NOT_DETECTORS = ('_base_', 'classification', 'segmentation')
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('*/*.py')
-                 if path.parent.name not in ('_base_', 'classification'))
+                 if path.parent.name not in NOT_DETECTORS)
 OF_TRESNET = [name for name in CONFIGS if '_tresnet-' in name]
 # Those for COCO differ in their schedule alone, see test_schedules below: of
 # each detector and backbone one is built.
@@ -28,7 +29,7 @@ DETECTORS = {name.partition('_fpn_')[0]: name for name in reversed(COCO)}
 BUILT = sorted({*CONFIGS} - {*COCO} | {*DETECTORS.values()})
 METAFILES = sorted(ROOT.glob('*/metafile.yml'))
 OF_DETECTORS = [path for path in METAFILES
-                if path.parent.name != 'classification']
+                if path.parent.name not in NOT_DETECTORS]
 EPOCHS = {'1x': 12, 'amp-1x': 12, '20e': 20, '2x': 24, 'ms-2x': 24,
           'ms-640-800-2x': 24, 'ms-3x': 36, 'ms-poly-3x': 36,
           'ms-640-800-3x': 36, '8xb6-70e': 70}
@@ -128,23 +129,8 @@ def test_classes_are_counted(name):
 
 def test_one_step_and_one_prediction(built):
     cfg, model = built
-    data = demo_mm_inputs(1, [[3, 96, 128]], with_mask=model.with_mask,
-                          num_classes=next(values(cfg.model, 'num_classes')))
-    model.train()
-    losses = model(**model.data_preprocessor(data, True), mode='loss')
-    loss, _ = model.parse_losses(losses)
-    loss.backward()
-    for name, parameter in model.named_parameters():
-        gradient = parameter.grad
-        assert (gradient is not None) == parameter.requires_grad, name
-        assert gradient is None or gradient.isfinite().all(), name
-    model.eval()
-    with torch.no_grad():
-        results = model(**model.data_preprocessor(data, False),
-                        mode='predict')
-    found = results[0].pred_instances
-    assert found.bboxes.shape == (len(found), 4)
-    assert ('masks' in found) == model.with_mask
+    check_one_step_and_one_prediction(
+        model, next(values(cfg.model, 'num_classes')))
 
 
 @pytest.mark.parametrize('name', COCO)

@@ -1,10 +1,13 @@
-"""What the README names exists, and its config builds."""
+"""What the README names exists, and its config trains and predicts."""
 import re
 from pathlib import Path
 
 import pytest
+import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from one_step import check_one_step_and_one_prediction
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -23,12 +26,15 @@ def test_paths_are_found_at_all():
     assert {'tools/train.py', 'tools/benchmark.py'} <= set(PATHS)
 
 
-def test_first_config_builds(tmp_path):
+def test_first_config_trains_and_predicts(tmp_path):
     block = re.search(r'```python\n(_base_ = .*?)```', README, re.S).group(1)
     file = tmp_path / 'config.py'
     file.write_text(block)
     cfg = Config.fromfile(file)
     cfg.model.backbone.init_cfg = None  # the published weights: no network
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     assert model.backbone.out_channels == tuple(cfg.model.neck.in_channels)
     assert cfg.runner_type == 'CheckedRunner'
+    check_one_step_and_one_prediction(model, cfg.model.bbox_head.num_classes)
