@@ -74,7 +74,8 @@ def installed(tmp_path_factory):
 
 def test_brings_configs_and_tools(installed):
     mim = installed / 'tresnet_det' / '.mim'
-    expected = [ROOT / 'model-index.yml', *ROOT.glob('tools/*.py'), *(
+    expected = [ROOT / 'model-index.yml', *ROOT.glob('tools/*.py'),
+                *ROOT.glob('tools/*.sh'), *(
         path for path in ROOT.glob('configs/**/*')
         if path.suffix in ('.py', '.yml', '.md'))]
     files = {path.relative_to(mim): path for path in mim.rglob('*')
