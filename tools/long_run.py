@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--images', type=int, default=80,
                         help=f'images an epoch, {BATCH} an iteration '
                         '(%(default)s)')
-    parser.add_argument('--interval', type=int, default=20,
+    parser.add_argument('--interval', type=int, default=50,
                         help='iterations between measurements (%(default)s)')
     parser.add_argument('--first', type=int, default=100,
                         help='iteration to compare the last with '
@@ -41,9 +41,10 @@ def parse_args() -> argparse.Namespace:
 def small_config(folder: str, epochs: int) -> Config:
     """The demo's config, made small, for training alone."""
     cfg = Config.fromfile(CONFIG)
-    cfg.model.backbone.arch = dict(depths=(1, 1, 2, 1), width=16)
+    cfg.model.backbone.arch = dict(depths=(1, 1, 1, 1), width=16)
     cfg.model.neck.update(in_channels=[16, 32, 256, 512], out_channels=32)
-    cfg.model.bbox_head.update(in_channels=32, feat_channels=32)
+    cfg.model.bbox_head.update(
+        in_channels=32, feat_channels=32, stacked_convs=1)
     loader = cfg.train_dataloader
     loader.update(batch_size=BATCH, num_workers=1, persistent_workers=False)
     loader.dataset.data_root = f'{folder}/data'

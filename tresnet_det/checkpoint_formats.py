@@ -25,7 +25,7 @@ StateDict = Dict[str, Tensor]
 
 # What each field of the table may stand for.
 _FIELDS = {
-    'block': r'layer[1-4]\.\d+',
+    'block': r'layer[1-4]\.[0-9]{1,3}',
     'i': r'[123]',
     'leaf': r'weight|bias',
     'norm': r'weight|bias|running_mean|running_var|num_batches_tracked',
@@ -191,6 +191,29 @@ def our_names(keys: Iterable[str], format_name: str,
     return names
 
 
+def _check_tensor(key: str, name: str, value: Tensor) -> None:
+    """Refuse what cannot be a weight, before anything is computed with it."""
+    size = (2 if name == 'head.fc.weight' else
+            4 if re.search(r'(conv|fc)\d?\.weight', name) else None)
+    if (value.is_nested or value.layout is not torch.strided
+            or value.is_quantized or value.is_meta):
+        problem = 'is sparse, quantised, nested or without values'
+    elif value.is_complex() or (value.is_floating_point()
+                                and value.element_size() < 2):
+        problem = f'has the dtype {value.dtype}'
+    elif value.numel() * value.element_size() > \
+            value.untyped_storage().nbytes():
+        problem = f'has the shape {tuple(value.shape)} but fewer values'
+    elif size is not None and value.dim() != size:
+        problem = f'has the shape {tuple(value.shape)}'
+    else:
+        return
+    raise CheckpointError(
+        f'{key} {problem}; expected is a plain tensor of floats'
+        f'{f" with {size} dimensions" if size else ""}. Save the state dict '
+        'of the model in float32')
+
+
 def to_ours(state: Mapping[str, Tensor],
             prefix: Optional[str] = None,
             dtype: torch.dtype = torch.float32) -> Converted:
@@ -208,7 +231,8 @@ def to_ours(state: Mapping[str, Tensor],
             the official code computes in float64.
 
     Raises:
-        CheckpointError: There is no TResNet in it, or more than one.
+        CheckpointError: There is no TResNet in it, or more than one, or one
+            of its tensors is of a kind that no weight is.
     """
     format_name, start = locate(state, prefix)
     ours: StateDict = {}
@@ -217,6 +241,7 @@ def to_ours(state: Mapping[str, Tensor],
     unexpected: List[str] = []
     for key, name in our_names(state, format_name, start).items():
         if name is not None:
+            _check_tensor(key, name, state[key])
             ours[name], keys[name] = state[key], key
             continue
         bare = key[len(start):] if key.startswith(start) else key
@@ -246,13 +271,20 @@ def from_ours(state: Mapping[str, Tensor], format_name: str) -> StateDict:
         format_name: ``'mm'``, ``'timm'`` or ``'official'``.
 
     Raises:
-        CheckpointError: The format or one of the names is unknown.
+        CheckpointError: The format or one of the names is unknown, or a
+            negative scale has no conv to take its sign.
     """
     if format_name not in FORMATS:
         raise CheckpointError(f'unknown format {format_name!r}; known are '
                               f'{", ".join(FORMATS)}')
     if format_name == 'official':
-        state = scales_to_official(state)
+        try:
+            state = scales_to_official(state)
+        except (KeyError, RuntimeError) as error:
+            raise CheckpointError(
+                'the sign of a negative norm scale goes into the conv and the '
+                'running mean before it, which are not there or of another '
+                f'size: {error}') from error
     column = FORMATS[format_name][0]
     written: StateDict = {}
     for name, value in state.items():

@@ -106,7 +106,9 @@ def _read_pickle(path: Path,
 def _unwrap(path: Path, content: Any) -> Tuple[StateDict, Dict[str, Any]]:
     """Find the state dict in what a checkpoint holds."""
     meta: Dict[str, Any] = {}
-    while isinstance(content, Mapping):
+    for _ in _WRAPPERS:  # a file that holds itself would have no end
+        if not isinstance(content, Mapping):
+            break
         if isinstance(content.get('meta'), Mapping):
             meta.update(content['meta'])
         inner = next((key for key in _WRAPPERS
