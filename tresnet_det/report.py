@@ -185,9 +185,9 @@ def draw_detections(ann_file: str | os.PathLike,
         for title, found in panels.items():
             here = [a for a in found if a['image_id'] == image['id']]
             boxes = _instances(here, label_of, zoom)
-            # Annotations have no score and are all drawn.
-            boxes.scores = torch.tensor([a.get('score', 1.0) for a in here])
             is_truth = title == 'ground truth'
+            if not is_truth:
+                boxes.scores = torch.tensor([a['score'] for a in here])
             visualizer.add_datasample(
                 path.stem, np.ascontiguousarray(picture[..., ::-1]),
                 DetDataSample(gt_instances=boxes, pred_instances=boxes),

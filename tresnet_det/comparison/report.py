@@ -141,7 +141,7 @@ def _code_of(runs: Sequence[Run]) -> list[str]:
     """What code trained the runs, as they wrote down when they began."""
     records = set()
     for run in runs:
-        file = run.out_dir / 'started.jsonl'
+        file = run.work_dir / 'started.jsonl'
         records |= {json.loads(line)['code']
                     for line in file.read_text().splitlines()
                     } if file.exists() else {'not recorded'}

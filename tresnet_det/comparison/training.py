@@ -111,7 +111,7 @@ def train(run: Run, gpus: int = 1) -> None:
         config = run.out_dir / 'config' / f'{run.arm}.py'
         with written_whole(config) as part:
             run.cfg.dump(part)
-        with open(run.out_dir / 'started.jsonl', 'a') as record:
+        with open(run.work_dir / 'started.jsonl', 'a') as record:
             record.write(json.dumps(dict(
                 time=time.strftime('%F %T'), code=commit(), after=run.done,
                 processes=gpus)) + '\n')
