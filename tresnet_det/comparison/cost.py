@@ -89,7 +89,7 @@ class _Detector:
 
 
 def train_seconds(cfg: Config) -> float:
-    """Seconds of a training step of a batch, the second of two."""
+    """Seconds of a training step of a batch, the third of three."""
     device = torch.device(get_device())
     detector = _Detector(cfg, device)
     detector.model.train()

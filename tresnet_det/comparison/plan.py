@@ -193,7 +193,7 @@ def _with_data(cfg: Config, root: str) -> None:
     if not old:
         raise ValueError(
             f'{cfg.filename} names no data_root that --data could replace')
-    root = root.rstrip('/') + '/'
+    old, root = old.rstrip('/'), root.rstrip('/')
 
     def moved(value: Any) -> Any:
         if isinstance(value, dict):
@@ -201,8 +201,8 @@ def _with_data(cfg: Config, root: str) -> None:
                 value[key] = moved(value[key])
         elif isinstance(value, (list, tuple)):
             return type(value)(map(moved, value))
-        elif isinstance(value, str) and value.startswith(old.rstrip('/')):
-            return root + value[len(old.rstrip('/')):].lstrip('/')
+        elif isinstance(value, str) and f'{value}/'.startswith(f'{old}/'):
+            return root + value[len(old):]
         return value
 
     moved(cfg._cfg_dict)
