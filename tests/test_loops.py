@@ -3,10 +3,15 @@
 Each training is a process of its own, forked: no import is done twice.
 """
 
+import errno
 import json
 import multiprocessing
 import os
+import re
 import signal
+import subprocess
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -19,6 +24,7 @@ from mmengine.registry import HOOKS, RUNNERS
 import tresnet_det  # noqa: F401
 from tresnet_det.demo_data import make_demo_data
 from tresnet_det.kill_and_resume import differences, small_demo
+from tresnet_det.resume import damage
 
 BASE = Path(__file__).parents[1] / 'configs/demo/fcos_tresnet-m_fpn_demo.py'
 EPOCHS = 2  # of 4 iterations, a checkpoint every other one; one validation
@@ -131,9 +137,53 @@ def test_killed_and_resumed(tmp_path, data, whole):
 
 
 def test_workers_change_nothing(tmp_path, data, whole):
+    """Nor does a config without a seed: it is in the checkpoint."""
     workers = {'train_dataloader.num_workers': 2,
                'train_dataloader.persistent_workers': True}
     assert train(tmp_path, data, 'iteration', 6, **workers
                  ) == -signal.SIGKILL
-    assert train(tmp_path, data, resume=True, **workers) == 0
+    assert train(tmp_path, data, resume=True, **workers,
+                 **{'randomness.seed': None}) == 0
     assert_same_end(whole, tmp_path)
+
+
+@contextmanager
+def small_disk(folder):
+    """A disk on which two checkpoints have room, not three."""
+    folder.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=10m', 'tmpfs',
+                       folder], stderr=subprocess.DEVNULL).returncode == 0:
+        try:
+            yield partial(subprocess.run, check=True, args=[
+                'mount', '-o', 'remount,size=100m', folder])
+        finally:
+            subprocess.run(['umount', '-l', folder], check=True)
+        return
+
+    def put(backend, content, path):  # who is not root gets a made-up one
+        half = 'iter_6' in str(path)
+        Path(path).write_bytes(content[:len(content) // (1 + half)])
+        if half:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with ExitStack() as stack:
+        stack.enter_context(patch('mmengine.fileio.LocalBackend.put', put))
+        yield stack.close
+
+
+def test_disk_full(tmp_path, data, whole, capfd):
+    run = tmp_path / 'run'
+    with small_disk(run) as make_room:
+        assert train(run, data) == 1
+        said = capfd.readouterr().err
+        assert re.search(
+            r'OSError: .* iter_6.pth could not be written \(No space left on '
+            r'device; \d+ MiB are free\). Older .* whole: make room and go on '
+            f"with --resume: '{run}'", said)
+        assert sorted(path.name for path in run.glob('*.pth')) == [
+            'iter_2.pth', 'iter_4.pth']
+        assert not list(run.glob('.*.pth.*'))
+        assert not any(map(damage, run.glob('*.pth')))
+        make_room()
+        assert train(run, data, resume=True) == 0
+        assert_same_end(whole, run)

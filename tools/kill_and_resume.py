@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out_dir', type=Path, help='an empty or new folder')
     parser.add_argument('--kills', type=int, default=20)
-    parser.add_argument('--epochs', type=int, default=32)
+    parser.add_argument('--epochs', type=int, default=20)
     parser.add_argument('--num-workers', type=int, default=0)
     parser.add_argument('--processes', type=int, choices=(1, 2), default=1)
     parser.add_argument('--norm', default='SyncInPlaceABN',

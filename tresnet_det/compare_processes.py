@@ -2,19 +2,24 @@
 
 import json
 import os
+import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-__all__ = ['MeanLossHook', 'read_losses', 'two_machines']
+from .kill_and_resume import children
+
+__all__ = ['Machine', 'MeanLossHook', 'read_losses', 'run_on_machines',
+           'two_machines']
 
 LOSSES = 'mean_losses.jsonl'
 
@@ -51,18 +56,25 @@ def read_losses(work_dir: Path, name: str = 'loss') -> list[float]:
     return [json.loads(line)[name] for line in lines]
 
 
+class Machine(NamedTuple):
+    """Where a launcher runs.
+
+    Attributes:
+        prefix: Words to put before its command.
+        address: Of the machine.
+    """
+    prefix: list[str]
+    address: str
+
+
 @contextmanager
-def two_machines() -> Iterator[tuple[list[list], str]]:
+def two_machines() -> Iterator[list[Machine]]:
     """Two network namespaces joined by a cable, as two machines are.
 
     Needs root and the command ``ip`` (iproute2).
 
-    Returns:
-        For each machine the words to put before a command, and the address of
-        the first machine.
-
     Raises:
-        PermissionError: The kernel does not let this user make namespaces.
+        PermissionError: This user cannot make namespaces.
     """
     mark = uuid.uuid4().hex[:6]
     names = [f'tresnet-{mark}-{rank}' for rank in (0, 1)]
@@ -72,16 +84,17 @@ def two_machines() -> Iterator[tuple[list[list], str]]:
             stack.callback(_ip, 'netns', 'del', name)
         _ip('link', 'add', 'cable', 'netns', names[0], 'type', 'veth', 'peer',
             'name', 'cable', 'netns', names[1])
-        for rank, name in enumerate(names):
-            inside = '-n', name
-            _ip(*inside, 'addr', 'add', f'10.77.0.{rank + 1}/24', 'dev',
-                'cable')
+        machines = []
+        for name, address in zip(names, ('10.77.0.1', '10.77.0.2')):
+            _ip('-n', name, 'addr', 'add', f'{address}/24', 'dev', 'cable')
             for device in ('lo', 'cable'):
-                _ip(*inside, 'link', 'set', device, 'up')
-        # Without its name gloo takes the address of the host's name, which
-        # no namespace has.
-        yield [['ip', 'netns', 'exec', name, 'env',
-                'GLOO_SOCKET_IFNAME=cable'] for name in names], '10.77.0.1'
+                _ip('-n', name, 'link', 'set', device, 'up')
+            # Without a name gloo takes the address of the host's name, which
+            # is in neither namespace.
+            machines.append(Machine(
+                ['ip', 'netns', 'exec', name, 'env',
+                 'GLOO_SOCKET_IFNAME=cable'], address))
+        yield machines
 
 
 def _ip(*words: str) -> None:
@@ -89,3 +102,53 @@ def _ip(*words: str) -> None:
     if done.returncode:
         raise PermissionError(f'ip {" ".join(words)}: {done.stderr.strip()}; '
                               f'this needs root, the user is {os.getuid()}')
+
+
+def run_on_machines(command: list, machines: list[Machine], work_dir: Path,
+                    kill: int | None = None) -> tuple[float, str]:
+    """Runs a launcher on each machine, and waits for all.
+
+    Args:
+        command: Of the launcher.
+        machines: Where; if it is one, the command runs as it is.
+        work_dir: Of the training; what it says is written beside it.
+        kill: After the first checkpoint kill a process of this machine.
+
+    Returns:
+        Seconds from the kill to the end of all launchers, and the errors that
+        they say.
+
+    Raises:
+        RuntimeError: A training failed, or none did after the kill.
+    """
+    ending = '.log' if kill is None else '.killed.log'
+    logs = [work_dir.with_suffix(f'.{rank}{ending}')
+            for rank in range(len(machines))]
+    launchers = []
+    for rank, (machine, log) in enumerate(zip(machines, logs)):
+        prefix: list = [*machine.prefix, f'NNODES={len(machines)}',
+                        f'NODE_RANK={rank}',
+                        f'MASTER_ADDR={machines[0].address}']
+        if len(machines) == 1:
+            prefix = []
+        with open(log, 'wb') as stream:
+            launchers.append(subprocess.Popen(
+                [*map(str, [*prefix, *command])], stdout=stream,
+                stderr=subprocess.STDOUT))
+    if kill is not None:
+        victim = launchers[kill]
+        while (victim.poll() is None
+               and not (work_dir / 'last_checkpoint').exists()):
+            time.sleep(0.01)
+        if victim.poll() is None:
+            os.kill(children(victim.pid)[0], signal.SIGKILL)
+    start = time.monotonic()
+    failed = [launcher.wait() != 0 for launcher in launchers]
+    seconds = time.monotonic() - start
+    said = '\n'.join(
+        f'  machine {rank}: {line.strip()}' for rank, log in enumerate(logs)
+        for line in log.read_text(errors='replace').splitlines()
+        if 'SIGKILL' in line or 'Connection closed' in line)
+    if failed != [kill is not None] * len(machines):
+        raise RuntimeError(f'unexpected end of {command}, see {logs}:\n{said}')
+    return seconds, said

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-__all__ = ['Kill', 'Moment', 'differences', 'draw_moments',
+__all__ = ['Kill', 'Moment', 'children', 'differences', 'draw_moments',
            'kill_again_and_again', 'run_and_kill', 'small_demo']
 
 # The demo, so small that it is the writing of checkpoints that takes time:
@@ -180,7 +180,7 @@ def run_and_kill(command: list, work_dir: Path, log: Path,
     try:
         if moment is not None and _wait(process, work_dir, moment, former):
             victim = (process.pid if worker is None
-                      else _children(process.pid)[worker])
+                      else children(process.pid)[worker])
             os.kill(victim, signal.SIGKILL)
             killed = time.monotonic()
             process.wait()
@@ -231,7 +231,7 @@ def _unfinished(work_dir: Path) -> dict[str, int]:
     return found
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     """Processes that one has started, in the order of their start."""
     return [int(child) for task in Path(f'/proc/{pid}/task').iterdir()
             for child in (task / 'children').read_text().split()]

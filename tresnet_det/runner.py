@@ -125,8 +125,11 @@ class CheckedRunner(Runner):
                                      f'which is damaged: {fault}')
         broadcast_object_list(found)
         self._load_from = found[0]
-        if self._load_from is None or not Path(self._load_from).is_file():
+        if self._load_from is None:
+            self._resume = False  # nothing there yet
             return
+        if not Path(self._load_from).is_file():
+            return  # an address
         seed = read_seed(self._load_from)
         if seed not in (None, self._randomness_cfg.get('seed')):
             print_log(f'the seed is {seed}, from the checkpoint', 'current',

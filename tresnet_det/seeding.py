@@ -104,8 +104,10 @@ def _seeded_items(dataset: Dataset, seed: int, batch: list[Draw]) -> list:
 
 def set_seeds(*key: int) -> None:
     """Sets the generators of Python, NumPy and torch by a row of numbers."""
-    # Hashed: neighbouring seeds would give related streams.
-    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    # Hashed, as neighbouring seeds give related streams; with its length, as
+    # zeros at the end would not count.
+    hashed = np.random.SeedSequence((len(key), *key))
+    seed = int(hashed.generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
