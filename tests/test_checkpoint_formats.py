@@ -14,6 +14,7 @@ from tresnet_det.checkpoint_formats import (CheckpointError, from_ours, locate,
                                             to_ours)
 
 TINY = dict(depths=(1, 2, 1, 1), width=8)
+STEM = {'body.conv1.0.weight': torch.ones(1, 1, 3, 3)}
 
 
 @pytest.fixture(scope='module')
@@ -173,8 +174,7 @@ def ulp(value):
 def there_and_back(scale):
     """A scale written to the official format and read again."""
     gamma = from_ours({'bn1.weight': scale}, 'official')
-    return to_ours({'body.conv1.0.weight': torch.ones(1), **gamma}).state[
-        'bn1.weight']
+    return to_ours({**STEM, **gamma}).state['bn1.weight']
 
 
 def test_scales_in_the_official_format():
@@ -182,7 +182,7 @@ def test_scales_in_the_official_format():
     exponent = torch.rand(200_000, generator=torch.Generator().manual_seed(0))
     gamma = torch.cat([10 ** (exponent * 8 - 7), torch.tensor([
         0., 1., torch.nextafter(torch.tensor(1.), torch.tensor(0.))])])
-    readable = to_ours({'body.conv1.0.weight': torch.ones(1),
+    readable = to_ours({**STEM,
                         'body.conv1.1.weight': gamma}).state['bn1.weight']
     assert torch.equal(there_and_back(readable), readable)
     other = gamma.clamp(min=2e-5)

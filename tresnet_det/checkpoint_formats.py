@@ -196,13 +196,13 @@ def _check_tensor(key: str, name: str, value: Tensor) -> None:
     size = (2 if name == 'head.fc.weight' else
             4 if re.search(r'(conv|fc)\d?\.weight', name) else None)
     if (value.is_nested or value.layout is not torch.strided
-            or value.is_quantized or value.is_meta):
-        problem = 'is sparse, quantised, nested or without values'
+            or value.is_quantized):
+        problem = 'is sparse, quantised or nested'
     elif value.is_complex() or (value.is_floating_point()
                                 and value.element_size() < 2):
         problem = f'has the dtype {value.dtype}'
-    elif value.numel() * value.element_size() > \
-            value.untyped_storage().nbytes():
+    elif not value.is_meta and value.untyped_storage().nbytes() < \
+            value.numel() * value.element_size():
         problem = f'has the shape {tuple(value.shape)} but fewer values'
     elif size is not None and value.dim() != size:
         problem = f'has the shape {tuple(value.shape)}'

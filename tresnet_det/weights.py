@@ -121,7 +121,8 @@ def _unwrap(path: Path, content: Any) -> Tuple[StateDict, Dict[str, Any]]:
             f'{path} holds a {type(content).__name__}; expected is a state '
             f'dict, bare or under one of the keys {", ".join(_WRAPPERS)}')
     others = [str(key) for key, value in content.items()
-              if not (isinstance(key, str) and isinstance(value, Tensor))]
+              if not (isinstance(key, str) and isinstance(value, Tensor)
+                      and not value.is_meta)]  # which has no values
     if others or not content:
         raise CheckpointError(
             f'{path} is no checkpoint: it has no state dict under any of the '
