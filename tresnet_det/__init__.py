@@ -4,36 +4,46 @@ Importing this package checks the versions of what it builds on, registers its
 modules, makes its configs known as 'tresnet_det::' and lets torch.load read
 the checkpoints that mmengine writes; it does nothing else.
 """
+import sys
+
 from ._versions import __version__, check_versions
-
-check_versions()
-
-from mmdet.registry import MODELS as MMDET_MODELS  # noqa: E402
-from mmengine.config.utils import MODULE2PACKAGE  # noqa: E402
-from mmengine.registry import MODELS  # noqa: E402
-
-from .abn import InPlaceABN, SyncInPlaceABN  # noqa: E402
-from .backbone import TResNet  # noqa: E402
-from .checkpoint import (CheckpointError, LoadReport,  # noqa: E402
-                         load_pretrained)
-from .classifier import TResNetClassifier  # noqa: E402
-from .errors import UserError  # noqa: E402
-from .faster_coco import FasterCocoMetric  # noqa: E402
-from .hooks import StopOnNonFiniteHook, ValLossHook  # noqa: E402
-from .runner import CheckedRunner  # noqa: E402
-from .safe_globals import allow_mmengine_checkpoints  # noqa: E402
 
 __all__ = ['CheckedRunner', 'CheckpointError', 'FasterCocoMetric',
            'InPlaceABN', 'LoadReport', 'StopOnNonFiniteHook', 'SyncInPlaceABN',
            'TResNet', 'TResNetClassifier', 'UserError', 'ValLossHook',
            '__version__', 'load_pretrained']
 
-allow_mmengine_checkpoints()
-# mmengine looks beside the files of a pip package, where those of an editable
-# install are not; what is no pip package, as a module, it finds by its path.
-MODULE2PACKAGE[__name__] = f'{__name__}._versions'
-for _module in (InPlaceABN, SyncInPlaceABN, TResNet, TResNetClassifier):
-    # The root registry serves the other OpenMMLab libraries; a name with the
-    # scope, 'mmdet.TResNet', is looked up in mmdet's own registry only.
-    MODELS.register_module(module=_module)
-    MMDET_MODELS.register_module(module=_module)
+import_error: Exception | None = None
+try:
+    check_versions()
+
+    from mmdet.registry import MODELS as MMDET_MODELS
+    from mmengine.config.utils import MODULE2PACKAGE
+    from mmengine.registry import MODELS
+
+    from .abn import InPlaceABN, SyncInPlaceABN
+    from .backbone import TResNet
+    from .checkpoint import CheckpointError, LoadReport, load_pretrained
+    from .classifier import TResNetClassifier
+    from .errors import UserError
+    from .faster_coco import FasterCocoMetric
+    from .hooks import StopOnNonFiniteHook, ValLossHook
+    from .runner import CheckedRunner
+    from .safe_globals import allow_mmengine_checkpoints
+
+    allow_mmengine_checkpoints()
+    # mmengine looks beside the files of a pip package, where those of an
+    # editable install are not; what is no pip package, as a module, it finds
+    # by its path.
+    MODULE2PACKAGE[__name__] = f'{__name__}._versions'
+    for _module in (InPlaceABN, SyncInPlaceABN, TResNet, TResNetClassifier):
+        # The root registry serves the other OpenMMLab libraries; a name with
+        # the scope, 'mmdet.TResNet', is looked up in mmdet's own one only.
+        MODELS.register_module(module=_module)
+        MMDET_MODELS.register_module(module=_module)
+except Exception as error:
+    # `python -m tresnet_det.doctor` imports the package before the doctor,
+    # which has to run where this fails, and tells the error.
+    if sys.argv[:1] != ['-m'] or f'{__name__}.doctor' not in sys.orig_argv:
+        raise
+    import_error = error

@@ -61,12 +61,14 @@ def counts(suite: Mapping[str, str]) -> str:
 
 
 def row(stack: Stack, result: str, day: datetime.date) -> str:
-    pins = stack.pins()
-    names = ['torch', stack.mmcv, stack.mmcv.replace('mmcv', 'mmengine'),
-             'onedl-mmdetection' if stack.extra == 'onedl' else 'mmdet',
-             'numpy']
-    versions = ', '.join(f'{name} {pins[name]}' for name in names)
-    return f'| {versions} | {day} | {result} |'
+    """As tresnet_det/tested.py writes it, which imports nothing here."""
+    pins, fork = stack.pins(), 'onedl-' if stack.extra == 'onedl' else ''
+    mmdet = 'onedl-mmdetection' if fork else 'mmdet'
+    versions = ', '.join(f'{name} {pins[pin]}' for name, pin in (
+        ('torch', 'torch'), ('numpy', 'numpy'),
+        ('mmengine', f'{fork}mmengine'), ('mmcv', stack.mmcv),
+        ('mmdet', mmdet)))
+    return f'| {stack.name} | {versions} | {day} | {result} |'
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -1,0 +1,35 @@
+"""The combinations of versions on which the test suite was run.
+
+The README's table and the doctor say nothing else: a combination that is not
+here was not tested. tools/setup/test_stack.py runs one.
+"""
+from typing import Mapping, NamedTuple
+
+__all__ = ['TESTED', 'SuiteRun']
+
+
+class SuiteRun(NamedTuple):
+    """A run of the whole suite.
+
+    Attributes:
+        stack: Its name in tools/setup.
+        versions: Import name -> version.
+        day: When the suite was run.
+        result: What came out, and what it leaves open.
+    """
+    stack: str
+    versions: Mapping[str, str]
+    day: str
+    result: str
+
+    def __str__(self) -> str:
+        """A row of the README's table."""
+        versions = ', '.join(map(' '.join, self.versions.items()))
+        return f'| {self.stack} | {versions} | {self.day} | {self.result} |'
+
+
+TESTED = (
+    SuiteRun('pinned', {
+        'torch': '2.14.1', 'numpy': '2.2.6', 'mmengine': '0.10.7',
+        'mmcv': '2.1.0', 'mmdet': '3.3.0'}, '2026-11-22', 'all pass'),
+)
