@@ -228,6 +228,14 @@ def test_the_other_evaluation_is_refused():
         METRICS.build(dict(type='FasterCocoMetric', use_mp_eval=True))
 
 
+def test_names_as_image_ids_are_refused_at_once(tmp_path):
+    names = dict(truth([]), images=[dict(id='001', width=9, height=9)])
+    (tmp_path / 'names.json').write_text(json.dumps(names))
+    with pytest.raises(ValueError, match="one is '001'; take"):
+        METRICS.build(dict(type='FasterCocoMetric',
+                           ann_file=str(tmp_path / 'names.json')))
+
+
 def run_tool(monkeypatch, *arguments):
     monkeypatch.setattr(sys, 'argv', ['', *map(str, arguments)])
     runpy.run_path(str(ROOT / 'tools' / 'compare_evaluators.py'),

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from contextlib import redirect_stdout
+from numbers import Real
 from pathlib import Path
 from types import FunctionType
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
@@ -30,6 +31,7 @@ def faster_evaluation(truth: Optional[COCO], found: Optional[COCO],
 
     Raises:
         ImportError: faster-coco-eval is not installed.
+        ValueError: Image ids are no numbers.
     """
     try:
         from faster_coco_eval import COCOeval_faster
@@ -38,6 +40,12 @@ def faster_evaluation(truth: Optional[COCO], found: Optional[COCO],
             'FasterCocoMetric needs faster-coco-eval, and importing it fails '
             f'with: {error}. To mend it: pip install faster-coco-eval; '
             'without it CocoMetric gives the same figures') from error
+
+    names = [image_id for image_id in (truth.getImgIds() if truth else [])
+             if not isinstance(image_id, Real)]
+    if names:
+        raise ValueError('faster-coco-eval wants numbers as image ids, but '
+                         f'one is {names[0]!r}; take type=\'CocoMetric\'')
 
     class FasterEvaluation(COCOeval_faster):
         # Its own summary takes the first AP at the greatest number of
@@ -56,7 +64,8 @@ class FasterCocoMetric(CocoMetric):
 
     Raises:
         ImportError: faster-coco-eval is not installed.
-        ValueError: ``use_mp_eval``, which is another evaluation.
+        ValueError: ``use_mp_eval``, which is another evaluation, or image ids
+            that are no numbers.
     """
 
     # MMDetection's method, which says COCOeval and has no other way in, and
@@ -71,7 +80,7 @@ class FasterCocoMetric(CocoMetric):
             raise ValueError('use_mp_eval=True is another evaluation; leave '
                              'it out, or take type=\'CocoMetric\'')
         # What is missing is said now, not after the first epoch.
-        faster_evaluation(None, None, 'bbox')
+        faster_evaluation(self._coco_api, None, 'bbox')
 
 
 class Evaluation(NamedTuple):
