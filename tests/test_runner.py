@@ -4,14 +4,26 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import torch
 from mmdet.registry import RUNNERS
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
 
 import tresnet_det  # noqa: F401
 from tresnet_det.demo_data import CATEGORIES, make_demo_data
+from tresnet_det.hooks import IterationSeedHook, WholeCheckpointHook
+from tresnet_det.loops import ResumableTrainLoop
+from tresnet_det.seeding import NumberedBatches
 
 CONFIG = Path(__file__).parents[1] / 'configs/demo/fcos_tresnet-m_fpn_demo.py'
 NAMES = list(CATEGORIES)
+
+
+@HOOKS.register_module()
+class OwnHook(CheckpointHook):
+    """A user's own, which stays."""
 
 
 @pytest.fixture
@@ -56,3 +68,73 @@ def test_right_names_pass(run, method):
 def test_subset_on_purpose(run):
     with pytest.raises(InterruptedError):
         run('train', ['train', 'val'], NAMES[:2], allow_class_subset=True)
+
+
+@pytest.fixture
+def build(run, tmp_path):
+    """Builds the demo's runner with options, up to its training loop."""
+    def build_runner(**options):
+        cfg = Config.fromfile(CONFIG)
+        cfg.merge_from_dict(dict(
+            work_dir=str(tmp_path / 'run'), experiment_name=str(options),
+            **options))
+        # Neither the model nor the versions of all compilers are needed.
+        with patch('mmengine.runner.Runner.build_model',
+                   return_value=torch.nn.Identity()), \
+                patch('mmengine.runner.runner.collect_env', dict):
+            runner = RUNNERS.build(cfg)
+        runner.build_train_loop(runner._train_loop)
+        return runner
+
+    return build_runner
+
+
+@pytest.mark.parametrize('options, hook, loop', [
+    ({}, WholeCheckpointHook, ResumableTrainLoop),
+    ({'train_cfg.type': 'mmengine.EpochBasedTrainLoop',
+      'default_hooks.checkpoint.type': 'mmengine.CheckpointHook'},
+     WholeCheckpointHook, ResumableTrainLoop),
+    ({'train_cfg': dict(_delete_=True, by_epoch=True, max_epochs=1)},
+     WholeCheckpointHook, ResumableTrainLoop),
+    ({'train_cfg': dict(_delete_=True, type='IterBasedTrainLoop',
+                        max_iters=1)},
+     WholeCheckpointHook, IterBasedTrainLoop),
+    ({'default_hooks.checkpoint.type': 'OwnHook'}, OwnHook,
+     ResumableTrainLoop)])
+def test_ours_in_place_of_mmengines(build, options, hook, loop):
+    runner = build(**options)
+    assert {type(one) for one in runner.hooks
+            if isinstance(one, CheckpointHook)} == {hook}
+    assert sum(isinstance(one, IterationSeedHook) for one in runner.hooks) == 1
+    assert type(runner.build_train_loop(runner._train_loop)) is loop
+    assert isinstance(runner._train_dataloader.batch_sampler, NumberedBatches)
+
+
+def test_a_given_checkpoint_that_is_damaged_is_an_error(build, tmp_path):
+    (tmp_path / 'cut.pth').write_bytes(b'PK')
+    with pytest.raises(ValueError, match='cut.pth.* is damaged'):
+        build(resume=True, load_from=str(tmp_path / 'cut.pth'))
+
+
+def test_nothing_to_resume_begins(build):
+    assert not build(resume=True)._resume
+
+
+def test_seed_is_that_of_the_checkpoint(build, tmp_path):
+    torch.save(dict(meta=dict(seed=7)), tmp_path / 'seed.pth')
+    for seed in (None, 3):
+        runner = build(resume=True, load_from=str(tmp_path / 'seed.pth'),
+                       **{'randomness.seed': seed})
+        assert runner.seed == 7
+        assert runner._train_dataloader.batch_sampler.sampler.seed == 7
+
+
+def test_other_places_than_disks_are_written_by_mmengine(build):
+    runner = build()
+    backend_args = dict(backend='http')  # any that is no LocalBackend
+    with patch('mmengine.runner.Runner.save_checkpoint') as save:
+        runner.save_checkpoint('http://a/b', 'c.pth', by_epoch=False,
+                               backend_args=backend_args)
+    save.assert_called_once_with(
+        'http://a/b', 'c.pth', by_epoch=False, file_client_args=None,
+        backend_args=backend_args)

@@ -53,7 +53,7 @@ default_hooks = dict(
     logger=dict(interval=1),
     checkpoint=dict(by_epoch=False, interval=2, max_keep_ckpts=3,
                     save_best='coco/bbox_mAP'))
-custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook')]
+custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=0.1)]
 work_dir = {work_dir!r}
 '''
 
