@@ -46,6 +46,7 @@ model = dict(
     bbox_head=dict(in_channels=32, feat_channels=32, stacked_convs=1),
     test_cfg=dict(score_thr=0))
 train_cfg = dict(max_epochs={epochs}, val_interval=2)
+optim_wrapper = dict(optimizer=dict(lr=4e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, by_epoch=False, end=20),
     dict(type='MultiStepLR', milestones=[{epochs} * 3 // 4])]
