@@ -17,7 +17,7 @@ from mmengine.registry import RUNNERS
 import tresnet_det  # noqa: F401
 from tresnet_det.compare_processes import read_losses
 from tresnet_det.demo_data import make_demo_data
-from tresnet_det.kill_and_resume import small_demo
+from tresnet_det.small_demo import small_demo
 
 BASE = Path(__file__).parents[1] / 'configs/demo/fcos_tresnet-m_fpn_demo.py'
 FORK = multiprocessing.get_context('fork')
@@ -58,7 +58,7 @@ def train(folder, data, processes, norm, norm_eval=False):
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0] * processes
-    state = torch.load(folder / 'iter_3.pth', weights_only=True)['state_dict']
+    state = torch.load(folder / 'iter_3.pth')['state_dict']
     return read_losses(folder), state
 
 

@@ -12,7 +12,7 @@ import tresnet_det  # noqa: F401  allows safe checkpoint classes
 from tresnet_det.kill_and_resume import (Moment, differences, draw_moments,
                                          kill_again_and_again, run_and_kill)
 
-# Counts to 400 in a file of its own for each number, written slowly.
+# Counts to 199 in a file of its own for each number, written slowly.
 TRAINING = '''
 import os, sys, time
 from pathlib import Path

@@ -86,5 +86,10 @@ def test_none_yet(tmp_path):
     assert find_whole_checkpoint(tmp_path) is None
 
 
+def test_an_address_is_taken_as_it_is(tmp_path):
+    (tmp_path / 'last_checkpoint').write_text('s3://runs/iter_2.pth')
+    assert find_whole_checkpoint(tmp_path) == 's3://runs/iter_2.pth'
+
+
 def test_seed(run):
     assert read_seed(str(run / 'epoch_2.pth')) == 2

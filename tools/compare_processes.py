@@ -15,7 +15,8 @@ from pathlib import Path
 from tresnet_det.compare_processes import (read_losses, run_on_machines,
                                            two_machines)
 from tresnet_det.demo_data import make_demo_data
-from tresnet_det.kill_and_resume import differences, small_demo
+from tresnet_det.kill_and_resume import differences
+from tresnet_det.small_demo import small_demo
 
 TOOLS = Path(__file__).resolve().parent
 BASE = TOOLS.parent / 'configs' / 'demo' / 'fcos_tresnet-m_fpn_demo.py'

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from tresnet_det.demo_data import make_demo_data
 from tresnet_det.kill_and_resume import (differences, draw_moments,
-                                         kill_again_and_again, run_and_kill,
-                                         small_demo)
+                                         kill_again_and_again, run_and_kill)
 from tresnet_det.report import coco_figures
+from tresnet_det.small_demo import small_demo
 
 TOOLS = Path(__file__).resolve().parent
 BASE = TOOLS.parent / 'configs' / 'demo' / 'fcos_tresnet-m_fpn_demo.py'

@@ -13,50 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-__all__ = ['Kill', 'Moment', 'children', 'differences', 'draw_moments',
-           'kill_again_and_again', 'run_and_kill', 'small_demo']
-
-# The demo, so small that it is the writing of checkpoints that takes time:
-# one every other iteration, of a narrow TResNet with averaged weights.
-CONFIG = '''
-_base_ = {base!r}
-train_pipeline = [*_base_.train_pipeline]
-train_pipeline[2]['scale'] = (64, 64)
-train_pipeline.insert(4, dict(type='PhotoMetricDistortion'))
-test_pipeline = _base_.test_pipeline
-test_pipeline[1]['scale'] = (64, 64)
-data_root = {data!r}
-workers = dict(num_workers={num_workers},
-               persistent_workers={num_workers} > 0)
-train_dataloader = dict(
-    batch_size=4 // {processes}, **workers,
-    dataset=dict(data_root=data_root, pipeline=train_pipeline))
-val_dataloader = dict(
-    dataset=dict(data_root=data_root, pipeline=test_pipeline))
-test_dataloader = val_dataloader
-val_evaluator = dict(
-    ann_file=data_root + 'annotations/instances_val.json',
-    outfile_prefix={work_dir!r} + '/val')
-test_evaluator = val_evaluator
-model = dict(
-    backbone=dict(
-        arch=dict(_delete_=True, depths=(1, 1, 2, 1), width=8),
-        norm_cfg=dict(type={norm!r})),
-    neck=dict(in_channels=[8, 16, 128, 256], out_channels=32),
-    bbox_head=dict(in_channels=32, feat_channels=32, stacked_convs=1),
-    test_cfg=dict(score_thr=0))
-train_cfg = dict(max_epochs={epochs}, val_interval=2)
-optim_wrapper = dict(optimizer=dict(lr=4e-3))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.02, by_epoch=False, end=20),
-    dict(type='MultiStepLR', milestones=[{epochs} * 3 // 4])]
-default_hooks = dict(
-    logger=dict(interval=1),
-    checkpoint=dict(by_epoch=False, interval=2, max_keep_ckpts=3,
-                    save_best='coco/bbox_mAP'))
-custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=0.1)]
-work_dir = {work_dir!r}
-'''
+__all__ = ['Kill', 'Moment', 'children', 'damage_file', 'differences',
+           'draw_moments', 'kill_again_and_again', 'run_and_kill']
 
 
 class Moment(NamedTuple):
@@ -86,17 +44,6 @@ class Kill(NamedTuple):
     ended: float
     unfinished: dict[str, int]
     damage: str = ''
-
-
-def small_demo(base: Path, data: Path, work_dir: Path, epochs: int,
-               num_workers: int = 0, processes: int = 1,
-               norm: str = 'InPlaceABN') -> str:
-    """Text of a config: the demo's, cut down to fractions of a second an
-    epoch, with a total batch of 4."""
-    return CONFIG.format(
-        base=str(base), data=f'{data}/', work_dir=str(work_dir),
-        epochs=epochs, num_workers=num_workers, processes=processes,
-        norm=norm)
 
 
 def draw_moments(count: int, longest: float, seed: int) -> Iterator[Moment]:
@@ -268,7 +215,7 @@ def differences(one: Path, other: Path) -> tuple[list[str], int]:
 
 def _essence(path: Path) -> dict:
     """What of a checkpoint must not depend on stops; times do."""
-    content = torch.load(path, map_location='cpu', weights_only=True)
+    content = torch.load(path, map_location='cpu')
     meta, hub = content.pop('meta'), content.pop('message_hub')
     return dict(
         content,
@@ -281,15 +228,13 @@ def _essence(path: Path) -> dict:
 
 def _leaves(node: Any, name: str = '') -> Iterator[tuple[str, Any]]:
     """All values in nested dicts and lists, by their path."""
+    if isinstance(node, (list, tuple)):
+        node = dict(enumerate(node))
     if isinstance(node, dict):
-        children = node.items()
-    elif isinstance(node, (list, tuple)):
-        children = enumerate(node)
+        for key, child in node.items():
+            yield from _leaves(child, f'{name}/{key}')
     else:
         yield name, node
-        return
-    for key, child in children:
-        yield from _leaves(child, f'{name}/{key}')
 
 
 def _same(one: Any, other: Any) -> bool:

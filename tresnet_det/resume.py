@@ -36,6 +36,8 @@ def find_whole_checkpoint(work_dir: str | Path) -> str | None:
         ValueError: There are checkpoints, but none is whole.
     """
     named = find_latest_checkpoint(str(work_dir)) or ''  # empty: cut off
+    if '://' in named:
+        return named  # not on a disk: whole or not is its server's affair
     if named and not Path(named).exists():  # the folder was moved here
         named = str(Path(work_dir, Path(named).name))
     folder = Path(named).parent if named else Path(work_dir)
@@ -61,7 +63,7 @@ def find_whole_checkpoint(work_dir: str | Path) -> str | None:
 
 def read_seed(checkpoint: str) -> int | None:
     """The seed of the run that wrote a checkpoint, None if it has none."""
-    # Mapped, not read: of a large file only the index is needed.
-    content = torch.load(checkpoint, map_location='cpu', mmap=True,
-                         weights_only=True)
+    # Mapped, not read: of a large file only the index is needed. Else as
+    # mmengine, which resumes from it next: from torch 2.6 on, weights_only.
+    content = torch.load(checkpoint, map_location='cpu', mmap=True)
     return content['meta'].get('seed')

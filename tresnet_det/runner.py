@@ -44,6 +44,9 @@ class CheckedRunner(Runner):
 
     MMDetection's own tools build the runner that a config names.
     """
+    _load_from: str | None
+    _resume: bool
+    _train_dataloader: Any
 
     # Building
 
@@ -114,7 +117,7 @@ class CheckedRunner(Runner):
         """
         if not self._resume:
             return
-        found: list = [self._load_from]
+        found = [self._load_from]
         if is_main_process():  # one answer for all processes
             if self._load_from is None:
                 found = [find_whole_checkpoint(self.work_dir)]

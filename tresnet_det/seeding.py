@@ -27,10 +27,10 @@ class Draw(NamedTuple):
 
     Attributes:
         iteration: The one that trains on the batch, from 0.
-        index: Of the image in the data set.
+        image: Its index in the data set.
     """
     iteration: int
-    index: int
+    image: int
 
 
 class NumberedBatches(Sampler):
@@ -91,14 +91,15 @@ def seed_images(loader: DataLoader, seed: int) -> None:
     one. It is set on this one instance, which stays what it is for all hooks
     that look at it or change its pipeline.
     """
-    loader.dataset.__getitems__ = partial(_seeded_items, loader.dataset, seed)
+    setattr(loader.dataset, '__getitems__',
+            partial(_seeded_items, loader.dataset, seed))
 
 
 def _seeded_items(dataset: Dataset, seed: int, batch: list[Draw]) -> list:
     items = []
     for draw in batch:
         set_seeds(seed, *draw)
-        items.append(dataset[draw.index])
+        items.append(dataset[draw.image])
     return items
 
 

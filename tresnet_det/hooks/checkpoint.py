@@ -23,6 +23,7 @@ class WholeCheckpointHook(CheckpointHook):
     disk full at that moment. That a file is whole or not there is the
     runner's part, ``CheckedRunner.save_checkpoint``.
     """
+    keep_ckpt_ids: deque
 
     def before_train(self, runner: Runner) -> None:
         """Removes what a killed run left beside its checkpoints."""
