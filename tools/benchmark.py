@@ -12,6 +12,7 @@ import platform
 import torch
 
 from tresnet_det.benchmark import measure
+from tresnet_det.command_line import tell_user_errors
 
 DTYPES = ('float32', 'float64', 'bfloat16', 'float16')
 
@@ -40,6 +41,7 @@ def cell(value: object, form: str) -> str:
     return '-' if value is None else format(value, form)
 
 
+@tell_user_errors
 def main() -> None:
     args = parse_args()
     device = torch.device(args.device)

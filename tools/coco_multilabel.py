@@ -10,7 +10,9 @@ import json
 
 from pycocotools.coco import COCO
 
+from tresnet_det.annotation_checks import check_annotations, read_annotations
 from tresnet_det.atomic import written_whole
+from tresnet_det.command_line import tell_user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,8 +40,10 @@ def multilabel(coco: COCO) -> dict:
     }
 
 
+@tell_user_errors
 def main() -> None:
     args = parse_args()
+    check_annotations(read_annotations(args.source), args.source)
     content = multilabel(COCO(args.source))
     with written_whole(args.target) as part:
         part.write_text(json.dumps(content))

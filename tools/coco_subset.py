@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from tresnet_det.coco_subset import make_subset
+from tresnet_det.command_line import tell_user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,6 +21,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@tell_user_errors
 def main() -> None:
     args = parse_args()
     make_subset(args.ann_file, args.image_dir, args.root, args.num_images)

@@ -14,6 +14,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 import tresnet_det  # noqa: F401  registers, allows safe checkpoint classes
+from tresnet_det.command_line import tell_user_errors
 from tresnet_det.comparison import plan
 from tresnet_det.comparison.estimate import plan_table
 from tresnet_det.comparison.report import write_report
@@ -40,6 +41,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@tell_user_errors
 def main() -> None:
     args = parse_args()
     out_dir = args.out_dir.resolve()

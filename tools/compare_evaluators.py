@@ -12,6 +12,7 @@ from pathlib import Path
 
 from terminaltables import AsciiTable
 
+from tresnet_det.command_line import tell_user_errors
 from tresnet_det.faster_coco import TOLERANCE, compare_evaluators
 
 
@@ -29,6 +30,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@tell_user_errors
 def main() -> None:
     args = parse_args()
     both = compare_evaluators(args.ann_file, args.detections, args.max_dets)

@@ -8,11 +8,10 @@ is written in that format, any other by torch.save. No conversion is needed to
 load a file here: init_cfg takes every format as it is.
 """
 import argparse
-import sys
 
-from tresnet_det.checkpoint import (CheckpointError, convert_checkpoint,
-                                    open_checkpoint)
+from tresnet_det.checkpoint import convert_checkpoint, open_checkpoint
 from tresnet_det.checkpoint_formats import FORMATS
+from tresnet_det.command_line import tell_user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,17 +34,15 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+@tell_user_errors
 def main() -> None:
     args = parse_args()
-    try:
-        if args.inspect:
-            print(open_checkpoint(args.source, args.prefix))
-        else:
-            print(convert_checkpoint(args.source, args.target, args.to,
-                                     args.prefix))
-            print(f'written     {args.target} ({args.to})')
-    except CheckpointError as error:
-        sys.exit(f'error: {error}')
+    if args.inspect:
+        print(open_checkpoint(args.source, args.prefix))
+    else:
+        print(convert_checkpoint(args.source, args.target, args.to,
+                                 args.prefix))
+        print(f'written     {args.target} ({args.to})')
 
 
 if __name__ == '__main__':

@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
 from tresnet_det.atomic import written_whole
+from tresnet_det.command_line import tell_user_errors
 from tresnet_det.demo_data import make_demo_data
 from tresnet_det.report import (coco_figures, draw_detections, evaluate_boxes,
                                 figures_table, plot_curves)
@@ -51,6 +52,7 @@ def run_tool(name: str, data: Path, *arguments: str | Path,
                  'continues where it was')
 
 
+@tell_user_errors
 def main() -> None:
     args = parse_args()
     out = args.out_dir.resolve()

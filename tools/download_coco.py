@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from tresnet_det.coco_download import ARCHIVES, BASE_URL, download_coco
+from tresnet_det.command_line import tell_user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,6 +32,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@tell_user_errors
 def main() -> None:
     args = parse_args()
     with Progress() as progress:

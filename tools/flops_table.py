@@ -12,6 +12,7 @@ from mmengine.hub import get_config
 
 import tresnet_det  # noqa: F401  registers, makes 'tresnet_det::' known
 from tresnet_det.archs import ARCHS
+from tresnet_det.command_line import tell_user_errors
 from tresnet_det.flops import backbone_name, detector_complexity
 
 CONFIGS = (
@@ -36,6 +37,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@tell_user_errors
 def main() -> None:
     args = parse_args()
     print(f'One image, {args.size[0]} high and {args.size[1]} wide:\n')

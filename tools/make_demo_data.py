@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
+from tresnet_det.command_line import tell_user_errors
 from tresnet_det.demo_data import make_demo_data
 
 
@@ -23,6 +24,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@tell_user_errors
 def main() -> None:
     args = parse_args()
     bar = ProgressBar(args.num_train + args.num_val)

@@ -6,7 +6,7 @@ the checkpoints that mmengine writes; it does nothing else.
 """
 import sys
 
-from ._versions import __version__, check_versions
+from ._versions import __version__, check_operators, check_versions
 
 __all__ = ['CheckedRunner', 'CheckpointError', 'FasterCocoMetric',
            'InPlaceABN', 'LoadReport', 'StopOnNonFiniteHook', 'SyncInPlaceABN',
@@ -16,6 +16,7 @@ __all__ = ['CheckedRunner', 'CheckpointError', 'FasterCocoMetric',
 import_error: Exception | None = None
 try:
     check_versions()
+    check_operators()
 
     from mmdet.registry import MODELS as MMDET_MODELS
     from mmengine.config.utils import MODULE2PACKAGE

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from packaging.specifiers import SpecifierSet
 
-__all__ = ['RANGES', '__version__', 'check_versions']
+__all__ = ['RANGES', '__version__', 'check_operators', 'check_versions']
 
 __version__ = '0.1.0'
 
@@ -49,3 +49,20 @@ def check_versions(ranges: Mapping[str, str] = RANGES) -> None:
         if not SpecifierSet(wanted).contains(found, prereleases=True):
             raise ImportError(f'tresnet_det needs {name}{wanted}, but '
                               f'{found} is installed. To mend it: {remedy}')
+
+
+def check_operators() -> None:
+    """Imports MMCV's compiled operators, which MMDetection needs.
+
+    Raises:
+        ImportError: They are absent or built for another torch.
+    """
+    try:
+        importlib.import_module('mmcv._ext')
+    except ImportError as error:
+        raise ImportError(
+            'tresnet_det needs the compiled operators of mmcv, and importing '
+            f'them fails with: {error} Either mmcv-lite is installed or an '
+            'mmcv that was built for another torch. To mend it: pip uninstall '
+            'mmcv-lite mmcv; MMCV_WITH_OPS=1 pip install --no-build-isolation '
+            '"mmcv>=2.1,<3"') from error

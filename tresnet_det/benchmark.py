@@ -9,6 +9,8 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from .errors import UserError
+
 __all__ = ['Row', 'build_backbone', 'bytes_kept_by', 'kept_bytes', 'maps_of',
            'measure', 'paired_times', 'peak_bytes', 'ratio', 'train_step']
 
@@ -25,7 +27,7 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
         training: Norms use batch statistics; else the whole is in eval().
 
     Raises:
-        ValueError: Another name.
+        UserError: Another name.
     """
     from .archs import ARCHS
     from .backbone import TResNet
@@ -44,7 +46,7 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
     elif kind in ARCHS and arch in modes:
         model = TResNet(kind, norm_eval=False, **modes[arch])
     else:
-        raise ValueError(
+        raise UserError(
             f'The backbone is {name!r}, expected resnet50, timm:ARCH or '
             f'ARCH:MODE with ARCH in {tuple(ARCHS)} and MODE in '
             f'{tuple(modes)}')

@@ -16,6 +16,7 @@ from typing import Dict, Iterable, List, Mapping, Optional, Set, Tuple
 import torch
 from torch import Tensor
 
+from .errors import UserError
 from .norm_scale import scales_from_official, scales_to_official
 
 __all__ = ['CheckpointError', 'Converted', 'FORMATS', 'from_ours', 'locate',
@@ -66,7 +67,7 @@ FORMATS = {
 }
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be found, read, recognised or made to fit.
 
     The one exception that reading, converting and loading weights raises.

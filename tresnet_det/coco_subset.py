@@ -9,7 +9,9 @@ import os
 import shutil
 from pathlib import Path
 
+from .annotation_checks import check_annotations, read_annotations
 from .atomic import written_whole
+from .errors import UserError
 
 __all__ = ['make_subset']
 
@@ -28,17 +30,19 @@ def make_subset(ann_file: str | os.PathLike,
         num_images: How many images.
 
     Raises:
-        ValueError: The set has fewer images, or ``num_images`` is below 1.
+        UserError: The annotation file cannot be read or has faults, the set
+            has fewer images, or ``num_images`` is below 1.
         FileExistsError: ``root`` exists.
-        FileNotFoundError: The annotation file or an image is missing.
+        FileNotFoundError: An image is missing.
     """
     root = Path(root)
     if root.exists():
         raise FileExistsError(f'{root} exists; remove it or choose another')
-    content = json.loads(Path(ann_file).read_text())
+    content = read_annotations(ann_file)
+    check_annotations(content, ann_file)
     if not 1 <= num_images <= len(content['images']):
-        raise ValueError(f'num_images is {num_images}, but {ann_file} has '
-                         f"{len(content['images'])} images")
+        raise UserError(f'num_images is {num_images}, but {ann_file} has '
+                        f"{len(content['images'])} images")
     content['images'] = content['images'][:num_images]
     kept = {image['id'] for image in content['images']}
     content['annotations'] = [

@@ -1,4 +1,4 @@
-"""Do a config's class names and an annotation file's categories agree?
+"""Does a data set fit its config, before anything is built of it?
 
 MMDetection's ``CocoDataset`` keeps the categories whose names the config
 lists, in the order of the annotation file, and numbers them from 0. A name
@@ -13,10 +13,13 @@ from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
-from mmengine.fileio import load
 from mmengine.logging import print_log
 
-__all__ = ['category_names', 'check_class_names', 'check_dataset']
+from .annotation_checks import (check_annotations, check_images_exist,
+                                read_annotations)
+from .errors import UserError
+
+__all__ = ['check_class_names', 'check_dataset', 'check_evaluator']
 
 
 def check_class_names(classes: Sequence[str],
@@ -33,11 +36,11 @@ def check_class_names(classes: Sequence[str],
             boxes then count as background.
 
     Raises:
-        ValueError: The two disagree; the message holds both lists and the
+        UserError: The two disagree; the message holds both lists and the
             remedy.
     """
     if isinstance(classes, str):
-        raise ValueError(
+        raise UserError(
             f'classes is the string {classes!r}, not a tuple of names; a '
             f"single class needs a comma: classes = ({classes!r}, )")
     wanted, found = list(classes), list(categories)
@@ -65,32 +68,15 @@ def check_class_names(classes: Sequence[str],
     if unused and not lacking:
         remedy += ('; to train on some of the categories only, set '
                    'allow_class_subset = True in the config')
-    raise ValueError(
+    raise UserError(
         f'the class names of the config and of {ann_file} disagree.\n'
         f'  config: {wanted}\n  file:   {list(categories)}\n  '
         + '\n  '.join(problems) + f'\n{remedy}.')
 
 
-def category_names(content: Any, ann_file: str | os.PathLike) -> list[str]:
-    """The category names of COCO annotations, in their order.
-
-    Args:
-        content: What the annotation file holds.
-        ann_file: Its path, for the message.
-
-    Raises:
-        ValueError: It has no list of named categories.
-    """
-    try:
-        return [category['name'] for category in content['categories']]
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f'{ann_file} is no COCO annotation file: expected a dict with '
-            '"categories", a list of dicts with "name"') from error
-
-
-def check_dataset(cfg: Mapping[str, Any], allow_subset: bool = False) -> None:
-    """Checks the class names of a data set before it is built.
+def check_dataset(cfg: Mapping[str, Any], allow_subset: bool = False,
+                  allow_missing: bool = False) -> None:
+    """Checks a data set's files and class names before it is built.
 
     MMDetection's ``CocoDataset`` is looked for in any nesting of wrappers
     (repeated, concatenated, balanced ...); other data sets pass.
@@ -98,28 +84,87 @@ def check_dataset(cfg: Mapping[str, Any], allow_subset: bool = False) -> None:
     Args:
         cfg: What the config says of the data set.
         allow_subset: As for ``check_class_names``.
+        allow_missing: Accept images that are not there, unless all are not.
 
     Raises:
-        ValueError: As for ``check_class_names`` and ``category_names``.
+        UserError: The annotation file cannot be read or has faults, class
+            names disagree, or no image is left to train on.
     """
     for part in (*cfg.get('datasets', ()), cfg.get('dataset')):
         if isinstance(part, Mapping):
-            check_dataset(part, allow_subset)
+            check_dataset(part, allow_subset, allow_missing)
     kind = cfg['type']
     kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     # LVIS and Objects365 inherit from CocoDataset and number in their own way.
-    if getattr(kind, 'load_data_list', None) is CocoDataset.load_data_list:
-        # Built without reading anything, it resolves paths and defaults.
-        dataset = DATASETS.build(dict(cfg, lazy_init=True))
-        ann_file = dataset.ann_file
-        content = load(ann_file, file_format='json',
-                       backend_args=dataset.backend_args)
-        check_class_names(dataset.metainfo['classes'],
-                          category_names(content, ann_file), ann_file,
-                          allow_subset)
-        if dataset.test_mode and any(
-                a['id'] == 0 for a in content.get('annotations', ())):
-            print_log(
-                f'{ann_file} has an annotation with id 0: pycocotools takes '
-                '0 for "no match" and counts this box as missed; number '
-                'annotations from 1', 'current', logging.WARNING)
+    if getattr(kind, 'load_data_list', None) is not CocoDataset.load_data_list:
+        return
+    # Built without reading anything, it resolves paths and defaults.
+    dataset = DATASETS.build(dict(cfg, lazy_init=True))
+    ann_file = dataset.ann_file
+    content = read_annotations(ann_file, dataset.backend_args)
+    check_annotations(content, ann_file, dataset.test_mode)
+    check_class_names(dataset.metainfo['classes'],
+                      [category['name'] for category in content['categories']],
+                      ann_file, allow_subset)
+    if not dataset.backend_args:
+        check_images_exist(content, dataset.data_prefix.get('img', ''),
+                           ann_file, allow_missing)
+    _check_something_left(content, dataset)
+    if dataset.test_mode and any(
+            a['id'] == 0 for a in content.get('annotations', ())):
+        print_log(
+            f'{ann_file} has an annotation with id 0: pycocotools takes 0 for '
+            '"no match" and counts this box as missed; number annotations '
+            'from 1', 'current', logging.WARNING)
+
+
+def check_evaluator(evaluator: Any, dataloader: Any) -> None:
+    """Checks that COCO figures are computed on the data set's own images.
+
+    MMDetection finds out after the last image.
+
+    Args:
+        evaluator: One metric of the config or a list of them.
+        dataloader: What the config says of its data.
+
+    Raises:
+        UserError: The evaluator's annotation file cannot be read, or is of
+            other images.
+    """
+    dataset = dataloader['dataset'] if isinstance(
+        dataloader, Mapping) else dataloader
+    if not (isinstance(dataset, Mapping) and 'ann_file' in dataset):
+        return
+    own = DATASETS.build(dict(dataset, lazy_init=True)).ann_file
+    for metric in evaluator if isinstance(evaluator, list) else [evaluator]:
+        file = metric.get('ann_file') if isinstance(metric, Mapping) else None
+        if not file or os.path.abspath(file) == os.path.abspath(own):
+            continue
+        found, expected = (
+            {image['id'] for image in read_annotations(
+                path, metric.get('backend_args')).get('images', ())}
+            for path in (file, own))
+        if not expected <= found:
+            raise UserError(
+                f"the evaluator's ann_file {file} lacks "
+                f'{len(expected - found)} of the {len(expected)} images of '
+                f"the data set's, {own}: name the same file in both")
+
+
+def _check_something_left(content: Mapping[str, Any],
+                          dataset: CocoDataset) -> None:
+    """MMDetection's filter, which fails where it leaves nothing."""
+    filters = {} if dataset.test_mode else dataset.filter_cfg or {}
+    wanted = {category['id'] for category in content['categories']
+              if category['name'] in dataset.metainfo['classes']}
+    used = {a['image_id'] for a in content.get('annotations', ())
+            if a['category_id'] in wanted}
+    if not any(min(image['width'], image['height']) >= filters.get(
+            'min_size', 0) and (image['id'] in used or not filters.get(
+                'filter_empty_gt')) for image in content['images']):
+        purpose = 'evaluate' if dataset.test_mode else 'train'
+        raise UserError(
+            f"of the {len(content['images'])} images of {dataset.ann_file} no "
+            f'image is left to {purpose} on: the filter is {dict(filters)}, '
+            f'and {len(used)} images have annotations of the classes. Mend '
+            "the file or set the data set's filter_cfg")

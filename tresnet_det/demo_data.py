@@ -22,6 +22,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from .atomic import written_whole
+from .errors import UserError
 
 __all__ = ['CATEGORIES', 'make_demo_data']
 
@@ -198,11 +199,11 @@ def make_demo_data(root: str | os.PathLike,
         True if the set was drawn, False if ``root`` already held it.
 
     Raises:
-        ValueError: A count below 1 or a size below 64.
+        UserError: A count below 1 or a size below 64.
         FileExistsError: ``root`` holds something else.
     """
     if num_train < 1 or num_val < 1 or size < 64:
-        raise ValueError(
+        raise UserError(
             'the demo set needs at least 1 train and 1 val image of 64 '
             f'pixels, got num_train={num_train}, num_val={num_val}, '
             f'size={size}')

@@ -1,9 +1,12 @@
 """MMDetection's own command lines, found in the installed package."""
 
-import runpy
+import importlib.util
 from pathlib import Path
 
 import mmdet
+
+from .command_line import tell_user_errors
+from .launch_checks import check_launch
 
 __all__ = ['find_mmdet_tool', 'run_mmdet_tool']
 
@@ -25,10 +28,17 @@ def find_mmdet_tool(name: str) -> Path:
     return tool
 
 
+@tell_user_errors
 def run_mmdet_tool(name: str) -> None:
-    """Runs one of MMDetection's tools with this process's arguments.
+    """Runs MMDetection's train.py or test.py with this process's arguments.
 
     Args:
         name: As for ``find_mmdet_tool``.
     """
-    runpy.run_path(str(find_mmdet_tool(name)), run_name='__main__')
+    spec = importlib.util.spec_from_file_location(
+        'mmdet_tool', find_mmdet_tool(name))
+    assert spec is not None and spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    check_launch(tool.parse_args)
+    tool.main()

@@ -1,174 +1,125 @@
 """The runner that our configs name, ``runner_type = 'CheckedRunner'``."""
 
-import logging
-import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.distributed as dist
-from mmengine.dist import broadcast_object_list, is_main_process, master_only
-from mmengine.fileio import LocalBackend, get_file_backend
-from mmengine.hooks import CheckpointHook, Hook
-from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .atomic import written_whole
-from .data_checks import check_dataset
-from .hooks import IterationSeedHook, WholeCheckpointHook
-from .loops import ResumableTrainLoop
-from .resume import damage, find_whole_checkpoint, read_seed
-from .seeding import numbered, seed_images
+from .data_checks import check_dataset, check_evaluator
+from .errors import UserError
+from .hooks import SkippedImagesHook
+from .launch_checks import check_amp
+from .loading import check_when_loading
+from .resumable_runner import ResumableRunner
+from .resume_checks import check_complete, explained
 
 __all__ = ['CheckedRunner']
 
 
 @RUNNERS.register_module()
-class CheckedRunner(Runner):
-    """mmengine's runner; refuses wrong data, goes on after any stop.
+class CheckedRunner(ResumableRunner):
+    """mmengine's runner; refuses what cannot end well before it starts.
 
-    Class names that do not fit the annotation files are an error. A hook
-    would come too late: hooks first run when the data sets are built, and
-    where no name fits at all, building fails with a message about empty
-    arrays. ``allow_class_subset = True`` in the config accepts annotation
-    files with categories that the config leaves out.
+    A hook would come too late: hooks first run when the data sets are built,
+    and where no name fits at all, building fails with a message about empty
+    arrays. MMDetection's own tools build the runner that a config names.
 
-    A run that was killed and resumed ends with the very numbers of one that
-    was not. mmengine's hook and loop are replaced by ours for that, checkpoint
-    files are whole or not there, damaged ones are passed over.
-
-    Several processes can train on CPUs, through gloo.
-
-    MMDetection's own tools build the runner that a config names.
+    Two keys of the config: ``allow_class_subset = True`` accepts annotation
+    files with categories that the config leaves out. ``skip_corrupt_images =
+    True`` goes on without images that cannot be used: training takes others
+    at random in their place, evaluation takes them as black, so that their
+    objects count as missed; they are counted and listed at the end.
     """
-    _load_from: str | None
-    _resume: bool
-    _train_dataloader: Any
 
-    # Building
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._skip_log = None
+        if self.cfg.get('skip_corrupt_images', False):
+            self._skip_log = str(Path(self.log_dir, 'skipped_images.txt'))
+            self.register_hook(SkippedImagesHook(self._skip_log))
 
-    def setup_env(self, env_cfg: dict) -> None:
-        """Joins the other processes; mmengine's way there needs a GPU."""
-        if (self.distributed and not dist.is_initialized()
-                and not torch.cuda.is_available()):
-            dist.init_process_group('gloo')
-        super().setup_env(env_cfg)
-
-    def wrap_model(self, model_wrapper_cfg: dict | None,
-                   model: nn.Module) -> nn.Module:
-        """Wraps the model; on CPUs it is not tied to a GPU."""
-        if (self.distributed and model_wrapper_cfg is None
-                and not torch.cuda.is_available()):
-            model_wrapper_cfg = dict(
-                device_ids=None, broadcast_buffers=False,
-                find_unused_parameters=self.cfg.get('find_unused_parameters',
-                                                    False))
-        return super().wrap_model(model_wrapper_cfg, model)
-
-    def register_hooks(self, default_hooks: dict | None = None,
-                       custom_hooks: list | None = None) -> None:
-        """Registers the hooks of the config and what resuming needs."""
-        super().register_hooks(default_hooks, custom_hooks)
-        self.register_hook(IterationSeedHook())
-
-    def register_hook(self, hook: Hook | dict, *args: Any) -> None:
-        """Registers a hook; ours in place of mmengine's CheckpointHook."""
-        if isinstance(hook, dict) and _is(hook, CheckpointHook):
-            hook = dict(hook, type=WholeCheckpointHook)
-        super().register_hook(hook, *args)
+    def build_model(self, model: Any) -> nn.Module:
+        with _building('model'):
+            model = super().build_model(model)
+        channels = getattr(getattr(model, 'backbone', None), 'out_channels',
+                           None)
+        expected = getattr(getattr(model, 'neck', None), 'in_channels', None)
+        if channels and isinstance(expected, (list, tuple)) and list(
+                channels) != list(expected):
+            raise UserError(
+                f"the neck expects maps of {list(expected)} channels, the "
+                f'backbone gives {list(channels)}: set model.neck.in_channels '
+                f'= {list(channels)} in the config')
+        return model
 
     def build_dataloader(self, dataloader: DataLoader | dict, *args: Any,
                          **kwargs: Any) -> DataLoader:
         """Checks the data set, then builds its loader as mmengine does.
 
         Raises:
-            ValueError: Class names disagree, see ``check_class_names``.
+            UserError: See ``check_dataset``; when images are loaded, see
+                ``LoadCheckedImage``.
         """
-        if isinstance(dataloader, dict):
-            check_dataset(dataloader['dataset'],
-                          self.cfg.get('allow_class_subset', False))
-        return Runner.build_dataloader(dataloader, *args, **kwargs)
+        with _building('data set'):
+            if isinstance(dataloader, Mapping) and isinstance(
+                    dataloader['dataset'], Mapping):
+                check_dataset(dataloader['dataset'],
+                              self.cfg.get('allow_class_subset', False),
+                              self._skip_log is not None)
+                dataloader = dict(dataloader, dataset=check_when_loading(
+                    dataloader['dataset'], self._skip_log))
+            return super().build_dataloader(dataloader, *args, **kwargs)
 
-    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Builds the loop, ours in place of mmengine's over epochs."""
-        if isinstance(loop, dict):
-            if loop.get('by_epoch') or _is(loop, EpochBasedTrainLoop):
-                loop = dict(loop, type=ResumableTrainLoop)
-                loop.pop('by_epoch', None)
-            self._choose_checkpoint()
-            if isinstance(self._train_dataloader, dict):
-                self._train_dataloader = self.build_dataloader(
-                    numbered(self._train_dataloader), seed=self.seed,
-                    diff_rank_seed=self._randomness_cfg.get(
-                        'diff_rank_seed', False))
-                seed_images(self._train_dataloader, self.seed)
-        return super().build_train_loop(loop)
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        with _building('validation'):
+            check_evaluator(self._val_evaluator, self._val_dataloader)
+            return super().build_val_loop(loop)
 
-    # Checkpoints
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        with _building('test'):
+            check_evaluator(self._test_evaluator, self._test_dataloader)
+            return super().build_test_loop(loop)
 
-    def _choose_checkpoint(self) -> None:
-        """Decides what to resume from, and takes over its seed.
+    def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
+        if isinstance(optim_wrapper, Mapping) and optim_wrapper.get(
+                'type') == 'AmpOptimWrapper':
+            check_amp("optim_wrapper.type = 'AmpOptimWrapper' of the config")
+        with _building(f'optimizer ({optim_wrapper})'):
+            return super().build_optim_wrapper(optim_wrapper)
 
-        mmengine looks only after the loader is built, so that the order of
-        the images follows another seed if the config names none.
-        """
-        if not self._resume:
-            return
-        found = [self._load_from]
-        if is_main_process():  # one answer for all processes
-            if self._load_from is None:
-                found = [find_whole_checkpoint(self.work_dir)]
-            elif Path(self._load_from).is_file():
-                fault = damage(self._load_from)
-                if fault:
-                    raise ValueError(f'cannot resume from {self._load_from}, '
-                                     f'which is damaged: {fault}')
-        broadcast_object_list(found)
-        self._load_from = found[0]
-        if self._load_from is None:
-            self._resume = False  # nothing there yet
-            return
-        if not Path(self._load_from).is_file():
-            return  # an address
-        seed = read_seed(self._load_from)
-        if seed not in (None, self._randomness_cfg.get('seed')):
-            print_log(f'the seed is {seed}, from the checkpoint', 'current',
-                      logging.WARNING)
-            self._randomness_cfg.update(seed=seed)
-            self.set_randomness(**self._randomness_cfg)
-
-    @master_only
-    def save_checkpoint(self, out_dir: str, filename: str,
-                        file_client_args: dict | None = None,
-                        backend_args: dict | None = None,
-                        **kwargs: Any) -> None:
-        """Saves a checkpoint so that the file is whole or not there.
+    def load_checkpoint(self, filename: str, *args: Any,
+                        **kwargs: Any) -> dict:
+        """Loads as mmengine does; only fine-tuning may lack weights.
 
         Raises:
-            OSError: It cannot be written; no older file was touched.
+            CheckpointError: The file cannot be read or, for evaluation and
+                to resume, does not fit the model.
         """
-        kwargs.update(file_client_args=file_client_args,
-                      backend_args=backend_args)
-        if file_client_args or not isinstance(
-                get_file_backend(out_dir, backend_args=backend_args),
-                LocalBackend):
-            super().save_checkpoint(out_dir, filename, **kwargs)
-            return
-        try:
-            with written_whole(Path(out_dir, filename)) as part:
-                super().save_checkpoint(str(part.parent), filename, **kwargs)
-        except OSError as error:
-            free = shutil.disk_usage(out_dir).free / 2**20
-            raise OSError(
-                error.errno, f'the checkpoint {filename} could not be written '
-                f'({error.strerror}; {free:.0f} MiB are free). Older '
-                'checkpoints are whole: make room and go on with --resume',
-                str(out_dir)) from error
+        with explained(filename):
+            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        training = isinstance(self._train_loop, BaseLoop)
+        if self._resume or not training:
+            check_complete(self.model, checkpoint, filename)
+        return checkpoint
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        with explained(filename, resume=True):
+            super().resume(filename, *args, **kwargs)
 
 
-def _is(cfg: dict, cls: type) -> bool:
-    """Whether a config names a class, by its name or itself."""
-    return cfg.get('type') in (cls, cls.__name__, f'mmengine.{cls.__name__}')
+@contextmanager
+def _building(part: str) -> Iterator[None]:
+    """A config names classes and their arguments: what fails is its fault."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f'the {part} that the config describes cannot be '
+                        f'built: {type(error).__name__}: {error}') from error

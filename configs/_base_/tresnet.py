@@ -5,7 +5,7 @@
 custom_imports = dict(imports=['tresnet_det'], allow_failed_imports=False)
 runner_type = 'CheckedRunner'  # class names equal the annotation file's
 custom_hooks = [
-    dict(type='NumClassCheckHook'),  # and the head has as many
+    dict(type='ClassCountHook'),  # and the head has as many
     dict(type='StopOnNonFiniteHook')  # before NaN reaches a weight
 ]
 rgb_in_0_1 = dict(

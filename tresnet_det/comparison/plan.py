@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from ..errors import UserError
 from ..resume import find_whole_checkpoint
 
 __all__ = ['Run', 'check_comparable', 'classes_of', 'config_of',
@@ -76,13 +77,13 @@ def evaluator_of(cfg: Config) -> Config:
     """The one COCO metric that the val split is evaluated by.
 
     Raises:
-        ValueError: There is none, or more than one.
+        UserError: There is none, or more than one.
     """
     evaluator = cfg.get('val_evaluator')
     if isinstance(evaluator, (list, tuple)) and len(evaluator) == 1:
         evaluator = evaluator[0]
     if not isinstance(evaluator, Mapping) or not evaluator.get('ann_file'):
-        raise ValueError(
+        raise UserError(
             f'{cfg.filename}: val_evaluator is {evaluator}, but a comparison '
             'needs one CocoMetric with an ann_file')
     return evaluator
@@ -191,7 +192,7 @@ def _with_data(cfg: Config, root: str) -> None:
     old = cfg.get('data_root') or dataset_of(
         cfg.train_dataloader).get('data_root')
     if not old:
-        raise ValueError(
+        raise UserError(
             f'{cfg.filename} names no data_root that --data could replace')
     old, root = old.rstrip('/'), root.rstrip('/')
 
@@ -223,7 +224,7 @@ def plan_arm(given: Path, out_dir: Path, seeds: Sequence[int],
 
     Raises:
         FileNotFoundError: ``given`` is neither.
-        ValueError: The runs of the arm, or a run and what its folder holds
+        UserError: The runs of the arm, or a run and what its folder holds
             already, differ in more than seeds.
     """
     if given.is_dir():
@@ -257,7 +258,7 @@ def _check_same(runs: Sequence[Run]) -> None:
         if found:
             lines = '\n'.join(f'  {name}: {a!r} and {b!r}'
                               for name, (a, b) in found.items())
-            raise ValueError(
+            raise UserError(
                 f'{runs[0].work_dir} and {run} differ in more than the '
                 f'seed, so they are not one arm:\n{lines}\n'
                 'give them as arms of their own, or another --out-dir')
@@ -267,12 +268,12 @@ def check_comparable(arms: Sequence[Sequence[Run]]) -> None:
     """Refuses arms that are not evaluated on the same task.
 
     Raises:
-        ValueError: The val annotations or the classes differ, or two arms
+        UserError: The val annotations or the classes differ, or two arms
             have one name.
     """
     names = [runs[0].arm for runs in arms]
     if len(set(names)) < len(names):
-        raise ValueError(f'two arms have the same name: {names}; copy one of '
+        raise UserError(f'two arms have the same name: {names}; copy one of '
                          'the configs to a file of another name')
     tasks: dict[tuple, tuple[Run, Path]] = {}
     for run in (run for runs in arms for run in runs):
@@ -285,7 +286,7 @@ def check_comparable(arms: Sequence[Sequence[Run]]) -> None:
                 classes_of(run.cfg))
         tasks.setdefault(task, (run, truth))
     if len(tasks) > 1:
-        raise ValueError(
+        raise UserError(
             'the runs are evaluated on different data, so their AP cannot be '
             'compared:\n' + '\n'.join(
                 f'  {run}: {truth} (sha256 {sha[:12]}), classes '

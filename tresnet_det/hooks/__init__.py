@@ -1,8 +1,11 @@
 """Hooks of mmengine's runner; importing them registers them."""
 from .checkpoint import WholeCheckpointHook
+from .class_count import ClassCountHook
 from .iteration_seed import IterationSeedHook
 from .nonfinite import NonFiniteError, StopOnNonFiniteHook
+from .skipped_images import SkippedImagesHook
 from .val_loss import ValLossHook
 
-__all__ = ['IterationSeedHook', 'NonFiniteError', 'StopOnNonFiniteHook',
-           'ValLossHook', 'WholeCheckpointHook']
+__all__ = ['ClassCountHook', 'IterationSeedHook', 'NonFiniteError',
+           'SkippedImagesHook', 'StopOnNonFiniteHook', 'ValLossHook',
+           'WholeCheckpointHook']

@@ -19,6 +19,8 @@ from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner, autocast
 
+from ..errors import UserError
+
 __all__ = ['ValLossHook', 'losses_of', 'training_without_noise',
            'with_boxes_first']
 
@@ -37,7 +39,7 @@ def with_boxes_first(pipeline: Iterable[dict]) -> list[dict]:
         A copy with ``LoadAnnotations`` right after the image is loaded.
 
     Raises:
-        ValueError: No transform loads annotations or images.
+        UserError: No transform loads annotations or images.
     """
     steps = list(deepcopy(pipeline))
 
@@ -47,7 +49,7 @@ def with_boxes_first(pipeline: Iterable[dict]) -> list[dict]:
             kind = kind if isinstance(kind, str) else kind.__name__
             if name in kind:
                 return index
-        raise ValueError(
+        raise UserError(
             'the loss on the val split needs a val pipeline with LoadImage... '
             f'and LoadAnnotations, got {[step["type"] for step in steps]}')
 
@@ -91,7 +93,7 @@ def losses_of(model: BaseModel, batches: Iterable[dict]) -> dict[str, float]:
         ``loss``, the sum that training would minimise, and its parts.
 
     Raises:
-        ValueError: There is no batch.
+        UserError: There is no batch.
     """
     total: dict[str, torch.Tensor] = {}
     images = 0
@@ -104,7 +106,7 @@ def losses_of(model: BaseModel, batches: Iterable[dict]) -> dict[str, float]:
             for name, value in parts.items():
                 total[name] = total.get(name, 0) + value.double() * count
     if not images:
-        raise ValueError('the val split holds no image to compute a loss on')
+        raise UserError('the val split holds no image to compute a loss on')
     sums = torch.stack([*total.values(), torch.tensor(
         float(images), dtype=torch.double,
         device=next(iter(total.values())).device)])
@@ -124,7 +126,7 @@ class ValLossHook(Hook):
     its weights are the ones that are looked at, as for the AP.
 
     Raises:
-        ValueError: The val pipeline loads no annotations.
+        UserError: The val pipeline loads no annotations.
     """
 
     # Before EMAHook (NORMAL) gives back the weights that are trained, and
@@ -135,10 +137,10 @@ class ValLossHook(Hook):
         """Builds the second data loader of the val split.
 
         Raises:
-            ValueError: The val pipeline loads no annotations.
+            UserError: The val pipeline loads no annotations.
         """
         if runner.val_loop is None:
-            raise ValueError(
+            raise UserError(
                 'ValLossHook needs a val split: set val_dataloader, '
                 'val_evaluator and val_cfg, or take the hook out')
         cfg: Any = deepcopy(runner.cfg.val_dataloader)

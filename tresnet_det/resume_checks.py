@@ -1,0 +1,71 @@
+"""Why a checkpoint of a detector could not be loaded, or not wholly."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from .checkpoint_formats import CheckpointError
+from .errors import UserError
+from .load_report import some
+from .weights import read_weights
+
+__all__ = ['check_complete', 'explained']
+
+
+@contextmanager
+def explained(file: str, resume: bool = False) -> Iterator[None]:
+    """Turns errors of reading a checkpoint into those of ``read_weights``.
+
+    Args:
+        file: What is being read; addresses are left alone.
+        resume: The state of a training is needed too.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or no checkpoint.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if '://' not in str(file):
+            _, meta = read_weights(Path(file))
+            if resume and 'iter' not in meta:
+                raise CheckpointError(
+                    f'{file} holds weights and no state of a training, so it '
+                    'cannot be resumed. To start from its weights, set '
+                    f"load_from = '{file}' in the config") from error
+        raise
+
+
+def check_complete(model: nn.Module, checkpoint: Mapping[str, Any],
+                   file: str) -> None:
+    """mmengine only warns where weights are missing, and evaluates noise.
+
+    Args:
+        model: The model, loaded; it may be wrapped for several processes.
+        checkpoint: What was loaded into it.
+        file: Where from, for the message.
+
+    Raises:
+        CheckpointError: Weights are missing or of another shape.
+    """
+    found = checkpoint.get('state_dict', checkpoint)
+    shapes = {name.removeprefix('module.'): value.shape
+              for name, value in found.items() if hasattr(value, 'shape')}
+    wanted = {name.removeprefix('module.'): value
+              for name, value in model.state_dict().items()}
+    lacking = [name for name in wanted if name not in shapes]
+    other = [f'{name} is {tuple(shapes[name])} in the file and '
+             f'{tuple(value.shape)} in the model'
+             for name, value in wanted.items()
+             if name in shapes and shapes[name] != value.shape]
+    if lacking or other:
+        raise CheckpointError(
+            f'{file} does not fit the model: {len(lacking)} of {len(wanted)} '
+            f'weights are missing ({some(lacking) or "none"}), {len(other)} '
+            f'are of another shape ({some(other) or "none"}). Take the config '
+            'that it was trained with')
