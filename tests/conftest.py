@@ -2,9 +2,18 @@
 import os
 
 import torch
+from hypothesis import HealthCheck, settings
 
 # Inherited by the commands that tests start.  Waiting threads must not spin:
 # the processes share the cores.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 torch.set_num_threads(1)
+
+# The same few cases in every run; HYPOTHESIS_PROFILE=long draws new ones.
+settings.register_profile(
+    'short', derandomize=True, max_examples=40, deadline=None, database=None,
+    suppress_health_check=list(HealthCheck))
+settings.register_profile('long', settings.get_profile('short'),
+                          derandomize=False, max_examples=2000)
+settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'short'))
