@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--images', type=int, default=80,
                         help=f'images an epoch, {BATCH} an iteration '
                         '(%(default)s)')
-    parser.add_argument('--interval', type=int, default=50,
+    parser.add_argument('--interval', type=int, default=100,
                         help='iterations between measurements (%(default)s)')
     parser.add_argument('--first', type=int, default=100,
                         help='iteration to compare the last with '
