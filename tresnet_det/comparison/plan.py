@@ -274,7 +274,7 @@ def check_comparable(arms: Sequence[Sequence[Run]]) -> None:
     names = [runs[0].arm for runs in arms]
     if len(set(names)) < len(names):
         raise UserError(f'two arms have the same name: {names}; copy one of '
-                         'the configs to a file of another name')
+                        'the configs to a file of another name')
     tasks: dict[tuple, tuple[Run, Path]] = {}
     for run in (run for runs in arms for run in runs):
         truth = Path(evaluator_of(run.cfg).ann_file)
