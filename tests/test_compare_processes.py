@@ -5,11 +5,13 @@ The processes are forked: no import is done twice.
 
 import multiprocessing
 import os
+import signal
 import socket
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import test_loops  # noqa: F401  has a hook that kills
 import torch
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
@@ -17,15 +19,19 @@ from mmengine.registry import RUNNERS
 import tresnet_det  # noqa: F401
 from tresnet_det.compare_processes import read_losses
 from tresnet_det.demo_data import make_demo_data
+from tresnet_det.kill_and_resume import differences
 from tresnet_det.small_demo import small_demo
 
 BASE = Path(__file__).parents[1] / 'configs/demo/fcos_tresnet-m_fpn_demo.py'
 FORK = multiprocessing.get_context('fork')
 
 
-def train(folder, data, processes, norm, norm_eval=False):
-    """Losses of three iterations, and the state dict after them."""
-    folder.mkdir()
+def train(folder, data, processes, norm, norm_eval=False, killed=None):
+    """Losses of three iterations, and the checkpoint after them.
+
+    killed is the process that dies after the second iteration.
+    """
+    folder.mkdir(exist_ok=True)
     config = folder / 'config.py'
     config.write_text(small_demo(BASE, data, folder, 1, processes=processes,
                                  norm=norm))
@@ -41,6 +47,10 @@ def train(folder, data, processes, norm, norm_eval=False):
         cfg.optim_wrapper.optimizer = dict(
             type='SGD', lr=0.1, weight_decay=1e-4)
         cfg.custom_hooks = [dict(type='MeanLossHook')]
+        if rank == killed:
+            cfg.custom_hooks.append(
+                dict(type='KillHook', place='iteration', iteration=1))
+        cfg.resume = True
         for part in ('dataloader', 'evaluator', 'cfg'):
             cfg[f'val_{part}'] = None
         environment = dict(
@@ -57,9 +67,13 @@ def train(folder, data, processes, norm, norm_eval=False):
         worker.start()
     for worker in workers:
         worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * processes
-    state = torch.load(folder / 'iter_3.pth')['state_dict']
-    return read_losses(folder), state
+    codes = [worker.exitcode for worker in workers]
+    if killed is not None:
+        assert codes == [-signal.SIGKILL if rank == killed else 1
+                         for rank in range(processes)]
+        return None
+    assert codes == [0] * processes
+    return read_losses(folder), torch.load(folder / 'iter_3.pth')['state_dict']
 
 
 @pytest.fixture(scope='module')
@@ -67,6 +81,13 @@ def data(tmp_path_factory):
     root = tmp_path_factory.mktemp('data') / 'demo'
     make_demo_data(root, num_train=12, num_val=1, size=64)
     return root
+
+
+@pytest.fixture(scope='module')
+def synchronised(tmp_path_factory, data):
+    """Folder and result of two processes with common statistics."""
+    folder = tmp_path_factory.mktemp('runs') / 'synchronised'
+    return folder, train(folder, data, 2, 'SyncInPlaceABN')
 
 
 def by_halves(self, x):
@@ -87,12 +108,28 @@ def assert_same(one, two):
                                        atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize('norm, norm_eval', [
-    ('SyncInPlaceABN', False), ('InPlaceABN', True)])
-def test_two_processes_equal_one(tmp_path, data, norm, norm_eval):
-    one = train(tmp_path / 'one', data, 1, norm, norm_eval)
+def test_common_statistics_are_those_of_one_process(tmp_path, data,
+                                                    synchronised):
+    one = train(tmp_path / 'one', data, 1, 'SyncInPlaceABN')
     assert len(one[0]) == 3
-    assert_same(one, train(tmp_path / 'two', data, 2, norm, norm_eval))
+    assert_same(one, synchronised[1])
+
+
+def test_running_statistics_need_no_synchronising(tmp_path, data):
+    assert_same(train(tmp_path / 'one', data, 1, 'InPlaceABN', True),
+                train(tmp_path / 'two', data, 2, 'InPlaceABN', True))
+
+
+def test_a_killed_process_ends_the_other_and_the_run_resumes(
+        tmp_path, data, synchronised):
+    folder = tmp_path / 'killed'
+    train(folder, data, 2, 'SyncInPlaceABN', killed=1)
+    assert not (folder / 'iter_3.pth').exists()
+    losses, _ = train(folder, data, 2, 'SyncInPlaceABN')
+    assert losses == synchronised[1][0]
+    names, _ = differences(folder / 'iter_3.pth',
+                           synchronised[0] / 'iter_3.pth')
+    assert not names
 
 
 def test_unsynchronised_statistics_are_those_of_a_process(tmp_path, data):
