@@ -54,6 +54,7 @@ def main() -> None:
                                      args.norm))
         if args.processes == 1:
             return [sys.executable, TOOLS / 'train.py', config, '--resume']
+        os.environ.setdefault('PYTHON', sys.executable)
         return ['bash', TOOLS / 'dist_train.sh', config, args.processes,
                 '--resume']
 

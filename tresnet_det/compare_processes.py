@@ -135,16 +135,22 @@ def run_on_machines(command: list, machines: list[Machine], work_dir: Path,
             launchers.append(subprocess.Popen(
                 [*map(str, [*prefix, *command])], stdout=stream,
                 stderr=subprocess.STDOUT))
-    if kill is not None:
-        victim = launchers[kill]
-        while (victim.poll() is None
-               and not (work_dir / 'last_checkpoint').exists()):
-            time.sleep(0.01)
-        if victim.poll() is None:
-            os.kill(children(victim.pid)[0], signal.SIGKILL)
-    start = time.monotonic()
-    failed = [launcher.wait() != 0 for launcher in launchers]
-    seconds = time.monotonic() - start
+    try:
+        if kill is not None:
+            victim = launchers[kill]
+            while (victim.poll() is None
+                   and not (work_dir / 'last_checkpoint').exists()):
+                time.sleep(0.01)
+            if victim.poll() is None:
+                os.kill(children(victim.pid)[0], signal.SIGKILL)
+        start = time.monotonic()
+        failed = [launcher.wait() != 0 for launcher in launchers]
+        seconds = time.monotonic() - start
+    finally:  # an interrupted comparison leaves nothing behind
+        for launcher in launchers:
+            if launcher.poll() is None:
+                launcher.terminate()
+                launcher.wait()
     said = '\n'.join(
         f'  machine {rank}: {line.strip()}' for rank, log in enumerate(logs)
         for line in log.read_text(errors='replace').splitlines()

@@ -79,7 +79,7 @@ def kill_again_and_again(command: list, work_dir: Path, logs: Path,
             name the damaged checkpoint.
     """
     moments = list(moments)
-    damaged, to_come = None, [True, False]
+    damaged, to_come = None, [True, False]  # truncated, a wrong bit
     for number, moment in enumerate(moments, start=1):
         log = logs / f'kill_{number}.log'
         kill = run_and_kill(command, work_dir, log, moment,
@@ -127,8 +127,11 @@ def run_and_kill(command: list, work_dir: Path, log: Path,
             start_new_session=True)
     try:
         if moment is not None and _wait(process, work_dir, moment, former):
-            victim = (process.pid if worker is None
-                      else children(process.pid)[worker])
+            victim = process.pid
+            if worker is not None:
+                while len(children(victim)) <= worker:  # not started yet
+                    time.sleep(0.01)
+                victim = children(victim)[worker]
             os.kill(victim, signal.SIGKILL)
             killed = time.monotonic()
             process.wait()
