@@ -111,8 +111,8 @@ def whole(tmp_path_factory, data):
     return folder
 
 
-def assert_same_end(whole, folder):
-    names, count = differences(whole / 'iter_8.pth', folder / 'iter_8.pth')
+def assert_same_end(whole, folder, name='iter_8.pth'):
+    names, count = differences(whole / 'iter_8.pth', folder / name)
     assert not names
     assert count > 500
     files = [path / 'val.bbox.json' for path in (whole, folder)]
@@ -135,6 +135,28 @@ def test_killed_and_resumed(tmp_path, data, whole):
         assert steps == list(range(begin + 1, min(iteration, 7) + 2)), place
     assert train(tmp_path, data, resume=True) == 0
     assert_same_end(whole, tmp_path)
+
+
+def test_checkpoints_of_epochs(tmp_path, data, whole):
+    epochs = {'default_hooks.checkpoint.by_epoch': True,
+              'default_hooks.checkpoint.interval': 1}
+    for place, iteration in ('iteration', 5), ('validation', 8):
+        code = train(tmp_path, data, place, iteration, resume=True, **epochs)
+        assert code == -signal.SIGKILL, place
+    assert train(tmp_path, data, resume=True, **epochs) == 0
+    assert_same_end(whole, tmp_path, 'epoch_2.pth')
+
+
+def test_loop_over_iterations(tmp_path, data):
+    options = dict(train_cfg=dict(
+        _delete_=True, type='IterBasedTrainLoop', max_iters=6), val_cfg=None,
+        val_dataloader=None, val_evaluator=None,
+        **{'train_dataloader.sampler.type': 'InfiniteSampler'})
+    one, other = tmp_path / 'one', tmp_path / 'other'
+    assert train(one, data, **options) == 0
+    assert train(other, data, 'iteration', 4, **options) == -signal.SIGKILL
+    assert train(other, data, resume=True, **options) == 0
+    assert not differences(one / 'iter_6.pth', other / 'iter_6.pth')[0]
 
 
 def test_workers_change_nothing(tmp_path, data, whole):
