@@ -14,9 +14,10 @@ def source(tmp_path):
     for name in names:
         (tmp_path / 'img' / name).write_text(name)
     (tmp_path / 'ann.json').write_text(json.dumps(dict(
-        images=[dict(id=9 - k, file_name=n) for k, n in enumerate(names)],
-        annotations=[dict(id=1, image_id=7), dict(id=2, image_id=8),
-                     dict(id=3, image_id=9)],
+        images=[dict(id=9 - k, file_name=n, width=9, height=9)
+                for k, n in enumerate(names)],
+        annotations=[dict(id=k, image_id=6 + k, category_id=4, area=4,
+                          bbox=[1, 1, 2, 2]) for k in (1, 2, 3)],
         categories=[dict(id=4, name='x'), dict(id=5, name='y')])))
     return tmp_path / 'ann.json', tmp_path / 'img', tmp_path / 'out'
 

@@ -6,14 +6,17 @@ import os
 import socket
 from functools import partial
 from itertools import count
+from pathlib import Path
 
 import pytest
 import torch
 import torch.multiprocessing as mp
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
+from small_runs import box, coco, small_run, write_data
 from torch import nn
 
 import tresnet_det  # noqa: F401  registers the hook
@@ -255,3 +258,43 @@ def test_all_processes_stop(tmp_path):
     assert len(told) == 1 and 'rank_1.json' in told.pop()
     assert diagnosis(tmp_path, 0)[1]['first'] is None
     assert diagnosis(tmp_path, 1)[1]['first'] == 'the value of loss'
+
+
+class Spoil(Hook):
+    """Makes something of a detector infinite in the second iteration."""
+
+    def __init__(self, name, what):
+        self.name, self.what = name, what
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 1:
+            weight = runner.model.get_parameter(self.name)
+            if self.what == 'gradient':
+                weight.register_hook(lambda gradient: gradient * math.inf)
+            else:
+                weight.data.fill_(math.inf)
+
+
+@pytest.mark.parametrize('detector', ['fcos', 'faster_rcnn'])
+@pytest.mark.parametrize('layer, what', [
+    ('backbone.layer2.0.conv1', 'output'), ('neck.fpn_convs.1.conv', 'output'),
+    ('backbone.layer3.0.bn1', 'gradient')])
+def test_first_layer_of_a_detector(tmp_path, detector, layer, what):
+    root = write_data(tmp_path / 'data', coco(
+        [box(k, 10, 10, 30, 30) for k in (1, 2, 3, 4)], num_images=4))
+    runner = small_run(detector, root, tmp_path / 'run', custom_hooks=[
+        dict(type='StopOnNonFiniteHook')])
+    name = f'{layer}.weight'
+    runner.register_hook(Spoil(name, what))
+    with pytest.raises(NonFiniteError, match='stopped at iteration 2') as stop:
+        runner.train()
+    first = f'the output of {layer}' if what == 'output' else (
+        f'the gradient of {name}')
+    assert f'first not finite: {first};' in str(stop.value)
+    found = diagnosis(Path(runner.work_dir))[1]
+    assert found['failure'] is None
+    assert {image['img_id'] for image in found['images']} < {1, 2, 3, 4}
+    layers = list(found['outputs'])
+    assert layers.index('backbone.conv1') < layers.index('backbone.layer4')
+    assert set(found['parameters']) == {
+        name for name, _ in runner.model.named_parameters()}
