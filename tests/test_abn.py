@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from halves import HALVES
 from mmcv.cnn import build_norm_layer
 from torch.autograd import gradcheck
 from torch.utils.checkpoint import checkpoint
@@ -210,7 +211,7 @@ def total_error(module, x, grad, wanted):
 
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('slope', [*SLOPES, None])
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('dtype', HALVES)
 def test_half_precision_layer(dtype, slope, training):
     """At most 1.5 times the error of batch norm + activation.
 
@@ -286,7 +287,7 @@ def test_nan_is_not_hidden(cls):
     assert x.grad[:, 1].isnan().all() and abn.weight.grad[1].isnan()
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('dtype', HALVES)
 def test_autocast_keeps_parameters_in_float32(dtype):
     net = nn.Sequential(nn.Conv2d(3, C, 3), fill(InPlaceABN(C)),
                         nn.Conv2d(C, 4, 1))
@@ -299,7 +300,7 @@ def test_autocast_keeps_parameters_in_float32(dtype):
 
 
 @pytest.mark.parametrize('training', [True, False])
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('dtype', HALVES)
 def test_model_wholly_in_half_precision(dtype, training):
     abn = fill(InPlaceABN(C)).to(dtype).train(training)
     x = rand(4, C, 8, 8).to(dtype)

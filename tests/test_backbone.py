@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 import torch.nn as nn
+from halves import HALVES
 from mmdet.registry import MODELS as MMDET_MODELS
 from mmengine.registry import MODELS
 from official import fill, golden, official_shapes
@@ -196,7 +197,7 @@ def test_every_seventh_gamma_zero():
     assert errors[0] <= 2 * errors[1], errors
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('dtype', HALVES)
 @pytest.mark.parametrize('slope', [1e-3, 1e-6])
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('block', [BasicBlock, Bottleneck])

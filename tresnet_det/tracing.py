@@ -1,6 +1,11 @@
 """Tells when torch's own operators are wanted in place of ours."""
 import torch
 
+try:
+    from torch.compiler import is_compiling
+except ImportError:  # torch 2.1 and 2.2
+    from torch._utils import is_compiling
+
 __all__ = ['torch_operators_wanted']
 
 
@@ -10,6 +15,4 @@ def torch_operators_wanted() -> bool:
     A compiler differentiates by itself and decides what to keep and what to
     compute again; a trace is read by tools that count or export operators.
     """
-    # torch 2.1 and 2.2 have no such function, and so no way to ask.
-    is_compiling = getattr(torch.compiler, 'is_compiling', lambda: False)
     return is_compiling() or torch.jit.is_tracing()
