@@ -292,7 +292,7 @@ def check(case: Case, folder: Path, kept: TResNet, to: str) -> str:
     Args:
         case: The file.
         folder: Where it is written; the working folder, too.
-        kept: A model; comes back as it was.
+        kept: A model to load into a copy of.
         to: Format to convert to.
 
     Returns:
@@ -308,18 +308,18 @@ def check(case: Case, folder: Path, kept: TResNet, to: str) -> str:
         old.unlink()
     path.write_bytes(case.data)
     became = 'refused'
-    model = copy.deepcopy(kept)
     try:
         str(open_checkpoint(path))
         became = 'read'
+        model = copy.deepcopy(kept)
         load_pretrained(model, path)
         became = 'loaded'
-        load_pretrained(model, path, strict=False)
     except CheckpointError as error:
         assert str(path) in str(error)
-        if became != 'loaded':
-            for name, value in model.state_dict().items():
-                assert torch.equal(value, kept.state_dict()[name]), name
+    if became == 'read':
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, kept.state_dict()[name]), name
+        load_pretrained(model, path, strict=False)
     try:
         convert_checkpoint(path, target, to)
     except CheckpointError:

@@ -4,10 +4,12 @@ HYPOTHESIS_PROFILE=long draws many more; see tests/conftest.py.
 """
 import math
 import os
+import pickle
 
 import pytest
 import torch
-from fuzz_checkpoints import ARCH, CASES, SMALL, Case, check, hostile, saved
+from fuzz_checkpoints import (ARCH, CASES, COMMANDS, SMALL, TRACE, Case, call,
+                              check, hostile, saved)
 from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -78,7 +80,8 @@ def test_backbone_equals_batch_norm(batch, height, width, dtype, training,
             math.ceil(side / 2**(index + 2)) for side in (height, width)))
         torch.testing.assert_close(
             y, want, rtol=0, equal_nan=True,
-            atol=DTYPES[dtype] * float(want.abs().max() if batch else 0))
+            atol=DTYPES[dtype] * float(want.detach().abs().max()
+                                       if batch else 0))
     for name, grad in wanted.items():
         assert (grads[name] is None) == (grad is None), name
     if dtype is torch.float64 and batch:
@@ -102,6 +105,7 @@ def folder(tmp_path_factory):
     os.chdir(before)
 
 
+MODEL = TResNet(ARCH)
 HOLDS_ITSELF: dict = {'model': SMALL}
 HOLDS_ITSELF['model'] = HOLDS_ITSELF
 
@@ -109,9 +113,19 @@ HOLDS_ITSELF['model'] = HOLDS_ITSELF
 @given(CASES, st.sampled_from(list(FORMATS)))
 @example(Case('.pth', saved(HOLDS_ITSELF)), 'mm')
 def test_any_file_is_read_or_refused(folder, case, to):
-    check(case, folder, TResNet(ARCH), to)
+    check(case, folder, MODEL, to)
+
+
+@pytest.mark.parametrize('command', [COMMANDS[i] for i in (0, 3, 8)],
+                         ids=lambda command: f'{command[0]}.{command[1]}')
+def test_read_carelessly_a_pickle_is_run(folder, command):
+    """Else the next test could not fail."""
+    trace = folder / TRACE
+    pickle.loads(b'\x80\x02' + call(*command) + b'.')
+    assert trace.exists()
+    trace.rmdir() if trace.is_dir() else trace.unlink()
 
 
 @given(hostile())
 def test_no_pickle_is_run(folder, data):
-    assert check(Case('.pth', data), folder, TResNet(ARCH), 'mm') == 'refused'
+    assert check(Case('.pth', data), folder, MODEL, 'mm') == 'refused'
