@@ -34,6 +34,7 @@ class ResumableRunner(Runner):
     Several processes can train on CPUs, through gloo.
     """
 
+    _launcher: str
     _load_from: str | None
     _resume: bool
     _train_dataloader: Any
@@ -42,7 +43,7 @@ class ResumableRunner(Runner):
 
     def setup_env(self, env_cfg: dict) -> None:
         """Joins the other processes; mmengine's way there needs a GPU."""
-        if (self.distributed and not dist.is_initialized()
+        if (self._launcher == 'pytorch' and not dist.is_initialized()
                 and not torch.cuda.is_available()):
             dist.init_process_group('gloo')
         super().setup_env(env_cfg)

@@ -82,5 +82,4 @@ param_scheduler = [
 default_hooks = dict(
     logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=2))
 randomness = dict(seed=0)
-env_cfg = dict(dist_cfg=dict(backend='gloo'))  # several processes on CPUs
 work_dir = 'work_dirs/demo/train'
