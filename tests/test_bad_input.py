@@ -220,7 +220,6 @@ def second_file(bench):
 
 
 def read_only(bench):
-    bench.root.chmod(0o555)
     bench.patch.setattr(os, 'access', lambda path, *_, **__: False)
 
 

@@ -8,13 +8,11 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
 
 from .errors import UserError
-from .weights import read_weights
 
 __all__ = ['check_amp', 'check_launch']
 
@@ -56,8 +54,10 @@ def check_launch(parse_args: Callable[[], argparse.Namespace]) -> None:
                           cfg.get('load_from'))):
         if file and file != 'auto' and '://' not in file and not Path(
                 file).is_file():
-            # Says whether it is missing or a folder.
-            raise UserError(f'{option}: {_why_unreadable(file)}')
+            what = 'is a directory' if Path(file).exists() else (
+                'does not exist')
+            raise UserError(f'{option} {file} {what}. Give the path of a '
+                            'checkpoint')
     _check_writable(args.work_dir or cfg.get('work_dir') or './work_dirs')
 
 
@@ -99,21 +99,14 @@ def _read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def _why_unreadable(file: str) -> str:
-    try:
-        read_weights(Path(file))
-    except UserError as error:
-        return str(error)
-    return f'{file} is no file'
-
-
 def _check_writable(folder: str | os.PathLike) -> None:
     path = Path(folder).absolute()
-    nearest: Any = next(p for p in (path, *path.parents) if p.exists())
-    if not nearest.is_dir() or not os.access(
-            nearest, os.W_OK | os.X_OK, effective_ids=os.access in
-            os.supports_effective_ids):
-        what = 'is a file' if nearest.is_file() else (
-            'is read-only, or belongs to someone else')
-        raise UserError(f'the work_dir {folder} cannot be written: {nearest} '
-                        f'{what}. Give another folder by --work-dir')
+    nearest = next(p for p in (path, *path.parents) if p.exists())
+    own = os.access in os.supports_effective_ids  # not on each system
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK,
+                                      effective_ids=own):
+        return
+    what = 'is a file' if nearest.is_file() else (
+        'is read-only or belongs to someone else')
+    raise UserError(f'the work_dir {folder} cannot be written: {nearest} '
+                    f'{what}. Give another folder by --work-dir')
