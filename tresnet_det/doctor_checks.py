@@ -27,7 +27,8 @@ FRESH = ('make a fresh environment and pip install "tresnet_det[openmmlab]" '
          'or "tresnet_det[onedl]" into it, one of the two')
 OPS = ('mmcv must be built for this torch, with its ops: `make setup` of this '
        'project does it; elsewhere MMCV_WITH_OPS=1 pip install '
-       '--no-build-isolation --no-binary mmcv "mmcv>=2.1,<2.2"')
+       '--no-build-isolation --no-binary :all: --no-deps mmcv==2.1.0 (of the '
+       'fork: onedl-mmcv)')
 IMPORT = ("have custom_imports = dict(imports=['tresnet_det'], "
           "allow_failed_imports=False) in the config; where tresnet_det does "
           'not import, mend that')
