@@ -35,8 +35,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--processes', type=int, choices=(1, 2), default=1)
     parser.add_argument('--norm', default='SyncInPlaceABN',
                         choices=('InPlaceABN', 'SyncInPlaceABN'))
-    parser.add_argument('--longest', type=float, default=14,
-                        help='seconds within which to kill (%(default)s)')
     parser.add_argument('--seed', type=int, default=0)
     return parser.parse_args()
 
@@ -59,15 +57,18 @@ def main() -> None:
                 '--resume']
 
     run_and_kill(command(whole), whole, out / 'whole.log')
-    print('kill  after, s  ended, s  unfinished, bytes; then', flush=True)
+    print('kill  in        after, s  ended, s  unfinished, bytes; then',
+          flush=True)
     hits = 0
-    moments = draw_moments(args.kills, args.longest, args.seed)
-    for number, kill in enumerate(kill_again_and_again(
-            command(killed), killed, out, moments, args.processes), start=1):
+    moments = list(draw_moments(args.kills, args.seed))
+    kills = kill_again_and_again(command(killed), killed, out, moments,
+                                 args.processes)
+    for number, (moment, kill) in enumerate(zip(moments, kills), start=1):
         hits += bool(kill.unfinished)
         unfinished = ', '.join(f'{name} {size}' for name, size
                                in kill.unfinished.items())
-        print(f'{number:4}  {kill.seconds:8.1f}  {kill.ended:8.1f}  '
+        print(f'{number:4}  {moment.event:8}  {kill.seconds:8.1f}  '
+              f'{kill.ended:8.1f}  '
               f'{unfinished or "-"}; {kill.damage or "-"}', flush=True)
     run_and_kill(command(killed), killed, out / 'killed_end.log')
 

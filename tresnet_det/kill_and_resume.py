@@ -21,14 +21,14 @@ class Moment(NamedTuple):
     """When to kill.
 
     Attributes:
-        write: Number of the checkpoint, from the start of the process, during
-            whose writing to kill; 0 for at any time.
-        delay: Seconds from the beginning of that writing, or of the process.
-        started: Wait on until the file has its first bytes.
+        event: What to wait for: 'start' of the process, 'training' begun,
+            a 'write' of a checkpoint begun, or its first 'bytes'.
+        delay: Seconds to wait after that.
+        writes: How many of them must have begun, for the latter two.
     """
-    write: int
+    event: str
     delay: float
-    started: bool = False
+    writes: int = 1
 
 
 class Kill(NamedTuple):
@@ -46,16 +46,13 @@ class Kill(NamedTuple):
     damage: str = ''
 
 
-def draw_moments(count: int, longest: float, seed: int) -> Iterator[Moment]:
-    """Every other kill aims at a write, the others at any time up to
-    ``longest`` seconds after the start of the process."""
+def draw_moments(count: int, seed: int) -> Iterator[Moment]:
+    """Random moments; every other one is in the writing of a checkpoint."""
     rng = random.Random(seed)
+    longest = dict(start=10, write=0.1, training=4, bytes=0)  # seconds
     for number in range(count):
-        if number % 2:
-            yield Moment(rng.randint(1, 6), rng.uniform(0, 0.1),
-                         number % 4 == 1)
-        else:
-            yield Moment(0, rng.uniform(0, longest))
+        event = list(longest)[number % len(longest)]
+        yield Moment(event, rng.uniform(0, longest[event]), rng.randint(1, 6))
 
 
 def kill_again_and_again(command: list, work_dir: Path, logs: Path,
@@ -126,7 +123,7 @@ def run_and_kill(command: list, work_dir: Path, log: Path,
             [*map(str, command)], stdout=stream, stderr=subprocess.STDOUT,
             start_new_session=True)
     try:
-        if moment is not None and _wait(process, work_dir, moment, former):
+        if moment is not None and _wait(process, work_dir, log, moment):
             victim = process.pid
             if worker is not None:
                 while len(children(victim)) <= worker:  # not started yet
@@ -149,26 +146,26 @@ def run_and_kill(command: list, work_dir: Path, log: Path,
     return None
 
 
-def _wait(process: subprocess.Popen, work_dir: Path, moment: Moment,
-          former: dict[str, int]) -> bool:
+def _wait(process: subprocess.Popen, work_dir: Path, log: Path,
+          moment: Moment) -> bool:
     """Waits for the moment; False if the training ended before."""
-    start, seen = time.monotonic(), set(former)
-    while process.poll() is None:
-        if moment.write:
-            now = _unfinished(work_dir)
-            seen.update(now)
-            come = len(seen) - len(former) >= moment.write
-            if moment.started:
-                come = come and any(size for name, size in now.items()
-                                    if name not in former)
-            elif come:
-                time.sleep(moment.delay)
-        else:
-            come = time.monotonic() - start >= moment.delay
-        if come:
-            return process.poll() is None
+    former = set(_unfinished(work_dir))
+    seen: set[str] = set()
+
+    def come() -> bool:
+        if moment.event == 'training':
+            return b'Checkpoints will be saved' in log.read_bytes()
+        now = _unfinished(work_dir)
+        seen.update({*now} - former)
+        return len(seen) >= moment.writes and (
+            moment.event == 'write' or any(map(now.get, seen)))
+
+    while moment.event != 'start' and not come():
+        if process.poll() is not None:
+            return False
         time.sleep(0.0005)
-    return False
+    time.sleep(moment.delay)
+    return process.poll() is None
 
 
 def _unfinished(work_dir: Path) -> dict[str, int]:
