@@ -89,7 +89,8 @@ def small_config(detector, root, work_dir, classes=('thing', ), **options):
         if split != 'train':
             cfg[f'{split}_evaluator'].ann_file = str(root / 'ann.json')
     cfg.merge_from_dict(options)
-    cfg.experiment_name = str(work_dir)  # loggers are kept by this name
+    # MMEngine keeps loggers and visualizers by name, for the whole process.
+    cfg.experiment_name = cfg.visualizer.name = str(work_dir)
     return cfg
 
 

@@ -10,14 +10,12 @@ import os
 import runpy
 import shutil
 import sys
-from collections import OrderedDict
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from PIL import Image
 from small_runs import SIZE, box, coco, small_config, write_data
@@ -83,8 +81,6 @@ def bench(sound, tmp_path, monkeypatch):
     config.write_text(config.read_text().replace(str(sound), str(root)))
     # Formatting the text of a config takes longer than all else.
     monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: ''))
-    # One visualizer serves all runs of a process, and writes to the first's.
-    monkeypatch.setattr(DetLocalVisualizer, '_instance_dict', OrderedDict())
     return Bench(root, monkeypatch)
 
 

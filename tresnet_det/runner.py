@@ -1,125 +1,16 @@
 """The runner that our configs name, ``runner_type = 'CheckedRunner'``."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
-from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner.base_loop import BaseLoop
-from torch import nn
-from torch.utils.data import DataLoader
 
-from .checkpoint_checks import check_complete, explained
-from .data_checks import check_dataset, check_evaluator
-from .errors import UserError
-from .hooks import SkippedImagesHook
-from .launch_checks import check_amp
-from .loading import check_when_loading
+from .input_checks import InputCheckedRunner
 from .resumable_runner import ResumableRunner
 
 __all__ = ['CheckedRunner']
 
 
 @RUNNERS.register_module()
-class CheckedRunner(ResumableRunner):
-    """mmengine's runner; refuses what cannot end well before it starts.
+class CheckedRunner(InputCheckedRunner, ResumableRunner):
+    """mmengine's runner; refuses what cannot end well, goes on after a stop.
 
-    A hook would come too late: hooks first run when the data sets are built,
-    and where no name fits at all, building fails with a message about empty
-    arrays. MMDetection's own tools build the runner that a config names.
-
-    Two keys of the config: ``allow_class_subset = True`` accepts annotation
-    files with categories that the config leaves out. ``skip_corrupt_images =
-    True`` goes on without images that cannot be used: training takes others
-    at random in their place, evaluation takes them as black, so that their
-    objects count as missed; they are counted and listed at the end.
+    MMDetection's own tools build the runner that a config names.
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._skip_log = None
-        if self.cfg.get('skip_corrupt_images', False):
-            self._skip_log = str(Path(self.log_dir, 'skipped_images.txt'))
-            self.register_hook(SkippedImagesHook(self._skip_log))
-
-    def build_model(self, model: Any) -> nn.Module:
-        with _building('model'):
-            model = super().build_model(model)
-        channels = getattr(getattr(model, 'backbone', None), 'out_channels',
-                           None)
-        expected = getattr(getattr(model, 'neck', None), 'in_channels', None)
-        if channels and isinstance(expected, (list, tuple)) and list(
-                channels) != list(expected):
-            raise UserError(
-                f"the neck expects maps of {list(expected)} channels, the "
-                f'backbone gives {list(channels)}: set model.neck.in_channels '
-                f'= {list(channels)} in the config')
-        return model
-
-    def build_dataloader(self, dataloader: DataLoader | dict, *args: Any,
-                         **kwargs: Any) -> DataLoader:
-        """Checks the data set, then builds its loader as mmengine does.
-
-        Raises:
-            UserError: See ``check_dataset``; when images are loaded, see
-                ``LoadCheckedImage``.
-        """
-        with _building('data set'):
-            if isinstance(dataloader, Mapping) and isinstance(
-                    dataloader['dataset'], Mapping):
-                check_dataset(dataloader['dataset'],
-                              self.cfg.get('allow_class_subset', False),
-                              self._skip_log is not None)
-                dataloader = dict(dataloader, dataset=check_when_loading(
-                    dataloader['dataset'], self._skip_log))
-            return super().build_dataloader(dataloader, *args, **kwargs)
-
-    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        with _building('validation'):
-            check_evaluator(self._val_evaluator, self._val_dataloader)
-            return super().build_val_loop(loop)
-
-    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        with _building('test'):
-            check_evaluator(self._test_evaluator, self._test_dataloader)
-            return super().build_test_loop(loop)
-
-    def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
-        if isinstance(optim_wrapper, Mapping) and optim_wrapper.get(
-                'type') == 'AmpOptimWrapper':
-            check_amp("optim_wrapper.type = 'AmpOptimWrapper' of the config")
-        with _building(f'optimizer ({optim_wrapper})'):
-            return super().build_optim_wrapper(optim_wrapper)
-
-    def load_checkpoint(self, filename: str, *args: Any,
-                        **kwargs: Any) -> dict:
-        """Loads as mmengine does; only fine-tuning may lack weights.
-
-        Raises:
-            CheckpointError: The file cannot be read or, for evaluation and
-                to resume, does not fit the model.
-        """
-        with explained(filename):
-            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
-        training = isinstance(self._train_loop, BaseLoop)
-        if self._resume or not training:
-            check_complete(self.model, checkpoint, filename)
-        return checkpoint
-
-    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        with explained(filename, resume=True):
-            super().resume(filename, *args, **kwargs)
-
-
-@contextmanager
-def _building(part: str) -> Iterator[None]:
-    """A config names classes and their arguments: what fails is its fault."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f'the {part} that the config describes cannot be '
-                        f'built: {type(error).__name__}: {error}') from error
