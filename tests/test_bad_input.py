@@ -285,8 +285,7 @@ TRAINING = {  # what is wrong -> how it comes about, words of the error
         ['epoch_1.pth', 'no state of a training', 'load_from = ']),
     'resume from half a file': (
         lambda b: (shortened('epoch_1.pth', 0.5)(b),
-                   option('--resume', b.checkpoint)(b)),
-        ['epoch_1.pth', 'cut short']),
+                   option('--resume', b.checkpoint)(b)), ['epoch_1.pth']),
     'resume another model': (
         lambda b: (state(lambda c: dict(c, **without_head(c)))(b),
                    option('--resume', b.checkpoint)(b)),
