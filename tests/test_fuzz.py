@@ -8,8 +8,9 @@ import pickle
 
 import pytest
 import torch
-from fuzz_checkpoints import (ARCH, CASES, COMMANDS, SMALL, TRACE, Case, call,
-                              check, hostile, saved)
+from drawn_files import (ARCH, CASES, COMMANDS, SMALL, TRACE, Case, call,
+                         hostile, saved)
+from fuzz_checkpoints import check
 from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.nn.modules.batchnorm import _BatchNorm
