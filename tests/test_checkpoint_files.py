@@ -177,6 +177,19 @@ def test_no_state_dict_in_it(tmp_path, content, says):
     refused(path, says, 'state_dict_ema, model_ema, state_dict, model')
 
 
+def test_a_file_that_holds_itself_has_an_end(tmp_path):
+    path, content = tmp_path / 'w.pth', {'epoch': 1}
+    content['model'] = content
+    torch.save(content, path)
+    refused(path, 'no state dict under any of the keys')
+
+
+def test_tensors_without_values(tmp_path):
+    path = tmp_path / 'w.pth'
+    torch.save({'a.weight': torch.ones(2, device='meta')}, path)
+    refused(path, 'a.weight is no tensor')
+
+
 def test_home_and_unknown_schemes(monkeypatch, tmp_path):
     monkeypatch.setenv('HOME', str(tmp_path))
     assert fetch('~/w.pth') == tmp_path / 'w.pth'

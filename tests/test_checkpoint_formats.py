@@ -167,6 +167,46 @@ def test_unknown_format_and_name(ours):
         from_ours({'layer5.0.conv1.weight': torch.ones(1)}, 'timm')
 
 
+@pytest.mark.parametrize('format_name, key', [
+    ('mm', 'backbone.bn1.weight'), ('official', 'body.conv1.1.weight'),
+    ('timm', 'body.layer1.0.conv1.conv.weight')])
+@pytest.mark.parametrize('odd', [
+    torch.Tensor.to_sparse, lambda t: t.to(torch.complex64),
+    lambda t: t.to(torch.float8_e4m3fn),
+    lambda t: t.reshape(-1)[:1].expand(10**15),
+    lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8)],
+    ids=['sparse', 'complex', 'float8', 'expanded', 'quantised'])
+def test_what_is_no_weight_is_refused(ours, format_name, key, odd):
+    state = from_ours(ours, format_name)
+    with pytest.raises(CheckpointError, match=f'{key} (is|has)'):
+        to_ours({**state, key: odd(state[key])})
+
+
+@pytest.mark.parametrize('name', ['conv1.weight', 'head.fc.weight',
+                                  'layer1.0.se.fc1.weight'])
+def test_convs_and_classifiers_have_their_dimensions(ours, name):
+    with pytest.raises(CheckpointError, match=r'the shape \(\); expected is'):
+        to_ours({**ours, name: torch.tensor(1.)})
+
+
+@pytest.mark.parametrize('number', ['9' * 5000, '1000', '\u0663'])
+def test_numbers_of_blocks_that_no_network_has(ours, number):
+    key = f'layer1.{number}.conv1.weight'
+    read = to_ours({**ours, key: torch.ones(1)})
+    assert read.unexpected == [key]
+    describe_arch(read.state)
+
+
+@pytest.mark.parametrize('lost', ['layer1.0.conv1.weight',
+                                  'layer1.0.bn1.running_mean'])
+def test_a_negative_scale_needs_its_conv(ours, lost):
+    state = {**ours, 'layer1.0.bn1.weight': -torch.ones(8)}
+    from_ours(state, 'official')
+    del state[lost]
+    with pytest.raises(CheckpointError, match=f'not there.*{lost}'):
+        from_ours(state, 'official')
+
+
 def ulp(value):
     return torch.nextafter(value, value + 1) - value
 

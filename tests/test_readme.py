@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from one_step import check_one_step_and_one_prediction
 
+from tresnet_det.tested import TESTED
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
 MINE = 'configs/mine/'  # the reader's own
@@ -38,3 +40,8 @@ def test_first_config_trains_and_predicts(tmp_path):
     assert model.backbone.out_channels == tuple(cfg.model.neck.in_channels)
     assert cfg.runner_type == 'CheckedRunner'
     check_one_step_and_one_prediction(model, cfg.model.bbox_head.num_classes)
+
+
+@pytest.mark.parametrize('tested', TESTED, ids=lambda tested: tested.stack)
+def test_tested_versions_are_the_doctors(tested):
+    assert str(tested) in README
