@@ -152,9 +152,10 @@ def run_on_machines(command: list, machines: list[Machine], work_dir: Path,
                 launcher.terminate()
                 launcher.wait()
     said = '\n'.join(
-        f'  machine {rank}: {line.strip()}' for rank, log in enumerate(logs)
+        f'  machine {rank}: {line.strip():.200}'
+        for rank, log in enumerate(logs)
         for line in log.read_text(errors='replace').splitlines()
-        if 'SIGKILL' in line or 'Connection closed' in line)
+        if 'SIGKILL' in line or 'RuntimeError' in line)
     if failed != [kill is not None] * len(machines):
         raise RuntimeError(f'unexpected end of {command}, see {logs}:\n{said}')
     return seconds, said
