@@ -15,6 +15,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 
 from .atomic import written_whole
+from .checkpoint_checks import explained
 from .errors import UserError
 from .hooks import IterationSeedHook, WholeCheckpointHook
 from .loops import ResumableTrainLoop
@@ -113,7 +114,8 @@ class ResumableRunner(Runner):
             return
         if not Path(self._load_from).is_file():
             return  # an address
-        seed = read_seed(self._load_from)
+        with explained(self._load_from, resume=True):
+            seed = read_seed(self._load_from)
         if seed not in (None, self._randomness_cfg.get('seed')):
             print_log(f'the seed is {seed}, from the checkpoint', 'current',
                       logging.WARNING)

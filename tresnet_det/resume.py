@@ -8,6 +8,8 @@ import torch
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
+from .errors import UserError
+
 __all__ = ['damage', 'find_whole_checkpoint', 'read_seed']
 
 
@@ -33,7 +35,7 @@ def find_whole_checkpoint(work_dir: str | Path) -> str | None:
     have no optimiser. What is passed over is named in a warning.
 
     Raises:
-        ValueError: There are checkpoints, but none is whole.
+        UserError: There are checkpoints, but none is whole.
     """
     named = find_latest_checkpoint(str(work_dir)) or ''  # empty: cut off
     if '://' in named:
@@ -54,7 +56,7 @@ def find_whole_checkpoint(work_dir: str | Path) -> str | None:
             return path
         faults.append(f'{path} ({fault})')
     if faults:
-        raise ValueError(
+        raise UserError(
             'cannot resume, no checkpoint is whole: ' + ', '.join(faults)
             + '. Start anew without --resume, or give the path of another '
             'checkpoint to --resume')
