@@ -1,6 +1,6 @@
 """Fuzzes what reads checkpoints.
 
-    python tests/fuzz_checkpoints.py [--minutes 10]
+    python tests/fuzz_checkpoints.py [--minutes 10] [--seed 0]
 
 Whatever a file holds, reading, loading and converting it give a result or a
 CheckpointError, a failed load leaves the model as it was, and nothing that a
@@ -9,11 +9,13 @@ many as the minutes allow; the last one stays if the process is killed.
 """
 import argparse
 import copy
+import logging
 import os
 import resource
 import shutil
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import torch
@@ -77,6 +79,8 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--minutes', type=float, default=10)
+    parser.add_argument('--seed', type=int, default=0,
+                        help='of the first 500 files; the next have the next')
     return parser.parse_args()
 
 
@@ -84,11 +88,13 @@ def main() -> None:
     args = parse_args()
     folder = Path(tempfile.mkdtemp(prefix='fuzz-'))
     print(f'The file that is being read is in {folder}', flush=True)
+    logging.disable()  # a line for each file that loads
+    warnings.simplefilter('ignore')
     os.chdir(folder)
     # A file that asks for more memory than there is shall fail, not swap.
     resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, ) * 2)
     model, counted = TResNet(ARCH), dict(refused=0, read=0, loaded=0)
-    rounds, end = 0, time.monotonic() + 60 * args.minutes
+    rounds, end = args.seed, time.monotonic() + 60 * args.minutes
     while time.monotonic() < end:
 
         @seed(rounds)
@@ -102,9 +108,9 @@ def main() -> None:
         fuzz()
         rounds += 1
     shutil.rmtree(folder)
-    print(f'{sum(counted.values())} files in {args.minutes:g} minutes, seeds 0'
-          f' to {rounds - 1}: {counted}; nothing but CheckpointError, no code '
-          'was run')
+    print(f'{sum(counted.values())} files in {args.minutes:g} minutes, seeds '
+          f'{args.seed} to {rounds - 1}: {counted}; nothing but '
+          'CheckpointError, no code was run')
 
 
 if __name__ == '__main__':
