@@ -92,7 +92,8 @@ def test_shared_part(name):
 
 def test_input_is_rgb_in_0_1(built):
     cfg, model = built
-    if cfg.model.backbone.type == 'ResNet':
+    if (cfg.model.backbone.type == 'ResNet'
+            and cfg.model.backbone.get('init_cfg')):
         expected = [(0 - 123.675) / 58.395, (51 - 116.28) / 57.12,
                     (255 - 103.53) / 57.375]  # of torchvision's weights
     else:

@@ -37,6 +37,7 @@ def cfg(tmp_path_factory):
     cfg.model.neck.in_channels = [8, 16, 128, 256]
     cfg.model.test_cfg.score_thr = 0  # without detections no AP is logged
     cfg.work_dir = str(root / 'run')
+    cfg.visualizer.name = 'val_loss'  # not the one of an earlier run
     return cfg
 
 

@@ -5,6 +5,7 @@ For Linux: the figures come from /proc and from glibc.
 import ctypes
 import gc
 import os
+from contextlib import suppress
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 import numpy as np
@@ -55,7 +56,8 @@ def tensor_bytes() -> int:
         # The type: isinstance would wake up proxies.
         if issubclass(type(thing), torch.Tensor):
             storage = thing.untyped_storage()
-            storages[storage.data_ptr()] = storage.nbytes()
+            with suppress(RuntimeError):  # a compiler's fakes have no memory
+                storages[storage.data_ptr()] = storage.nbytes()
     return sum(storages.values())
 
 
