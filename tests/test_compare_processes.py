@@ -17,10 +17,10 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
 import tresnet_det  # noqa: F401
-from tresnet_det.compare_processes import read_losses
 from tresnet_det.demo_data import make_demo_data
-from tresnet_det.kill_and_resume import differences
-from tresnet_det.small_demo import small_demo
+from tresnet_det.trials.compare_processes import read_losses
+from tresnet_det.trials.kill_and_resume import differences
+from tresnet_det.trials.small_demo import small_demo
 
 BASE = Path(__file__).parents[1] / 'configs/demo/fcos_tresnet-m_fpn_demo.py'
 FORK = multiprocessing.get_context('fork')

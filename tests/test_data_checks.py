@@ -8,7 +8,7 @@ from mmdet.registry import DATASETS
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tresnet_det.data_checks import check_class_names, check_dataset
+from tresnet_det.runner.data_checks import check_class_names, check_dataset
 
 FILE = ['cat', 'dog', 'owl']
 
@@ -129,7 +129,7 @@ def test_id_0_is_told_where_it_counts(ann_file, first_id, test_mode, warned):
     for k, annotation in enumerate(content['annotations'], start=first_id):
         annotation['id'] = k
     ann_file.write_text(json.dumps(content))
-    with patch('tresnet_det.data_checks.print_log') as log:
+    with patch('tresnet_det.runner.data_checks.print_log') as log:
         check_dataset(coco(ann_file, FILE, test_mode=test_mode))
     assert log.called == warned
     assert not warned or 'ann.json' in log.call_args.args[0]

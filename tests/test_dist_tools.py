@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tresnet_det.demo_data import make_demo_data
-from tresnet_det.kill_and_resume import Moment, run_and_kill
-from tresnet_det.small_demo import small_demo
+from tresnet_det.trials.kill_and_resume import Moment, run_and_kill
+from tresnet_det.trials.small_demo import small_demo
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / 'tools'

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 import tresnet_det  # noqa: F401  allows safe checkpoint classes
-from tresnet_det.kill_and_resume import (Moment, differences, draw_moments,
-                                         kill_again_and_again, run_and_kill)
+from tresnet_det.trials.kill_and_resume import (Moment, differences,
+                                                draw_moments,
+                                                kill_again_and_again,
+                                                run_and_kill)
 
 # Counts to 199 in a file of its own for each number, written slowly.
 TRAINING = '''

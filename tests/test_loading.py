@@ -13,7 +13,8 @@ from PIL import Image
 from small_runs import SIZE, box, coco, small_run, write_data
 
 from tresnet_det import UserError
-from tresnet_det.loading import LoadCheckedImage, _is_whole, check_when_loading
+from tresnet_det.runner.loading import (LoadCheckedImage, _is_whole,
+                                        check_when_loading)
 
 # Smooth, so that JPEG keeps it: red grows to the right, green downwards.
 X, Y = np.meshgrid(np.linspace(0, 255, 48), np.linspace(0, 255, 32))

@@ -23,9 +23,9 @@ from mmengine.registry import HOOKS, RUNNERS
 
 import tresnet_det  # noqa: F401
 from tresnet_det.demo_data import make_demo_data
-from tresnet_det.kill_and_resume import differences
-from tresnet_det.resume import damage
-from tresnet_det.small_demo import small_demo
+from tresnet_det.runner.resume import damage
+from tresnet_det.trials.kill_and_resume import differences
+from tresnet_det.trials.small_demo import small_demo
 
 BASE = Path(__file__).parents[1] / 'configs/demo/fcos_tresnet-m_fpn_demo.py'
 EPOCHS = 2  # of 4 iterations, a checkpoint every other one; one validation

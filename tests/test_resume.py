@@ -6,8 +6,8 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from tresnet_det.kill_and_resume import damage_file
-from tresnet_det.resume import damage, find_whole_checkpoint, read_seed
+from tresnet_det.runner.resume import damage, find_whole_checkpoint, read_seed
+from tresnet_det.trials.kill_and_resume import damage_file
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def warnings():
-    with patch('tresnet_det.resume.print_log') as print_log:
+    with patch('tresnet_det.runner.resume.print_log') as print_log:
         yield print_log.call_args_list
 
 

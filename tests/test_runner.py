@@ -14,7 +14,7 @@ from mmengine.runner import IterBasedTrainLoop
 import tresnet_det  # noqa: F401
 from tresnet_det.demo_data import CATEGORIES, make_demo_data
 from tresnet_det.hooks import IterationSeedHook, WholeCheckpointHook
-from tresnet_det.loops import ResumableTrainLoop
+from tresnet_det.runner.loops import ResumableTrainLoop
 from tresnet_det.seeding import NumberedBatches
 
 CONFIG = Path(__file__).parents[1] / 'configs/demo/fcos_tresnet-m_fpn_demo.py'

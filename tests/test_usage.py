@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tresnet_det import InPlaceABN
-from tresnet_det.usage import (MEASURES, allocated_bytes, open_files,
-                               resident_bytes, slope, tensor_bytes)
+from tresnet_det.trials.usage import (MEASURES, allocated_bytes, open_files,
+                                      resident_bytes, slope, tensor_bytes)
 
 ROOT = Path(__file__).parents[1]
 MIB = 2**20

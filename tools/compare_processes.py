@@ -12,11 +12,11 @@ import os
 import sys
 from pathlib import Path
 
-from tresnet_det.compare_processes import (read_losses, run_on_machines,
-                                           two_machines)
 from tresnet_det.demo_data import make_demo_data
-from tresnet_det.kill_and_resume import differences
-from tresnet_det.small_demo import small_demo
+from tresnet_det.trials.compare_processes import (read_losses, run_on_machines,
+                                                  two_machines)
+from tresnet_det.trials.kill_and_resume import differences
+from tresnet_det.trials.small_demo import small_demo
 
 TOOLS = Path(__file__).resolve().parent
 BASE = TOOLS.parent / 'configs' / 'demo' / 'fcos_tresnet-m_fpn_demo.py'
@@ -55,8 +55,9 @@ def main() -> None:
             small_demo(BASE, out / 'data', work_dir, args.epochs,
                        processes=processes, norm=norm)
             + f"model['backbone']['norm_eval'] = {norm_eval}\n"
-            "custom_imports = dict(imports=['tresnet_det.compare_processes'])"
-            "\ncustom_hooks.append(dict(type='MeanLossHook'))\n")
+            'custom_imports = dict(imports=[\n'
+            "    'tresnet_det.trials.compare_processes'])\n"
+            "custom_hooks.append(dict(type='MeanLossHook'))\n")
         if processes == 1:
             return [sys.executable, TOOLS / 'train.py', config,
                     '--resume'], work_dir

@@ -15,10 +15,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from tresnet_det.demo_data import make_demo_data
-from tresnet_det.kill_and_resume import (differences, draw_moments,
-                                         kill_again_and_again, run_and_kill)
-from tresnet_det.report import coco_figures
-from tresnet_det.small_demo import small_demo
+from tresnet_det.report import coco_figures, evaluate_boxes
+from tresnet_det.trials.kill_and_resume import (differences, draw_moments,
+                                                kill_again_and_again,
+                                                run_and_kill)
+from tresnet_det.trials.small_demo import small_demo
 
 TOOLS = Path(__file__).resolve().parent
 BASE = TOOLS.parent / 'configs' / 'demo' / 'fcos_tresnet-m_fpn_demo.py'
@@ -78,8 +79,9 @@ def main() -> None:
     found = [run / 'val.bbox.json' for run in (whole, killed)]
     same = found[0].read_bytes() == found[1].read_bytes()
     with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere):
-        ap = [coco_figures(data / 'annotations' / 'instances_val.json', file)[
-            'AP'] for file in found]
+        truth = data / 'annotations' / 'instances_val.json'
+        ap = [coco_figures(evaluate_boxes(truth, file))['AP']
+              for file in found]
     print(f'{args.kills} kills, {hits} of them left an unfinished file\n'
           f'{ends[0].name} and {ends[1].name}: {count} values, '
           f'{len(names)} differ {names[:5] or ""}\n'

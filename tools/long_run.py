@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
 from tresnet_det.demo_data import make_demo_data
-from tresnet_det.usage import UsageHook, slope
+from tresnet_det.trials.usage import UsageHook, slope
 
 CONFIG = (Path(__file__).resolve().parents[1] / 'configs' / 'demo' /
           'fcos_tresnet-m_fpn_demo.py')

@@ -6,7 +6,7 @@ from pathlib import Path
 import mmdet
 
 from .command_line import tell_user_errors
-from .launch_checks import check_launch
+from .runner.launch_checks import check_launch
 
 __all__ = ['find_mmdet_tool', 'run_mmdet_tool']
 

@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 
 from ..errors import UserError
-from ..resume import find_whole_checkpoint
+from ..runner.resume import find_whole_checkpoint
 
 __all__ = ['Run', 'check_comparable', 'classes_of', 'config_of',
            'dataset_of', 'differences', 'evaluator_of', 'plan_arm']

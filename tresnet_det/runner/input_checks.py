@@ -11,10 +11,10 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..errors import UserError
+from ..hooks import SkippedImagesHook
 from .checkpoint_checks import check_complete, explained
 from .data_checks import check_dataset, check_evaluator
-from .errors import UserError
-from .hooks import SkippedImagesHook
 from .launch_checks import check_amp
 from .loading import check_when_loading
 

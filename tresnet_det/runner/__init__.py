@@ -3,7 +3,7 @@
 from mmengine.registry import RUNNERS
 
 from .input_checks import InputCheckedRunner
-from .resumable_runner import ResumableRunner
+from .resumable import ResumableRunner
 
 __all__ = ['CheckedRunner']
 

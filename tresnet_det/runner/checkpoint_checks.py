@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from .checkpoint_formats import CheckpointError
-from .errors import UserError
-from .load_report import some
-from .weights import read_weights
+from ..checkpoint_formats import CheckpointError
+from ..errors import UserError
+from ..load_report import some
+from ..weights import read_weights
 
 __all__ = ['check_complete', 'explained']
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
-from .errors import UserError
+from ..errors import UserError
 
 __all__ = ['damage', 'find_whole_checkpoint', 'read_seed']
 

@@ -7,7 +7,7 @@ from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
-from .seeding import NumberedBatches
+from ..seeding import NumberedBatches
 
 __all__ = ['ResumableTrainLoop']
 

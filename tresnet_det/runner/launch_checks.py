@@ -12,7 +12,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from .errors import UserError
+from ..errors import UserError
 
 __all__ = ['check_amp', 'check_launch']
 

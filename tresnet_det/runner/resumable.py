@@ -14,13 +14,13 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 
-from .atomic import written_whole
+from ..atomic import written_whole
+from ..errors import UserError
+from ..hooks import IterationSeedHook, WholeCheckpointHook
+from ..seeding import numbered, seed_images
 from .checkpoint_checks import explained
-from .errors import UserError
-from .hooks import IterationSeedHook, WholeCheckpointHook
 from .loops import ResumableTrainLoop
 from .resume import damage, find_whole_checkpoint, read_seed
-from .seeding import numbered, seed_images
 
 __all__ = ['ResumableRunner']
 

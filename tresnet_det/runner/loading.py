@@ -12,7 +12,7 @@ from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
-from .errors import UserError
+from ..errors import UserError
 
 __all__ = ['LoadCheckedImage', 'check_when_loading']
 

@@ -15,9 +15,9 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
-from .annotation_checks import (check_annotations, check_images_exist,
-                                read_annotations)
-from .errors import UserError
+from ..annotation_checks import (check_annotations, check_images_exist,
+                                 read_annotations)
+from ..errors import UserError
 
 __all__ = ['check_class_names', 'check_dataset', 'check_evaluator']
 
