@@ -1,8 +1,10 @@
 """Each of the test processes computes with one thread."""
 import os
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from mmengine.visualization import Visualizer
 
 # Inherited by the commands that tests start.  Waiting threads must not spin:
 # the processes share the cores.
@@ -17,3 +19,12 @@ settings.register_profile(
 settings.register_profile('long', settings.get_profile('short'),
                           derandomize=False, max_examples=2000)
 settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'short'))
+
+
+@pytest.fixture(autouse=True)
+def own_visualizer():
+    """mmengine keeps visualizers by name: the next test's run would write
+    into the folder of this one's, which may be gone."""
+    yield
+    for visualizer in (Visualizer, *Visualizer.__subclasses__()):
+        visualizer._instance_dict.clear()
