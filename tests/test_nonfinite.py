@@ -169,14 +169,17 @@ def test_bad_weights_are_never_written(tmp_path, by_epoch):
     assert not list(tmp_path.glob('*.pth'))
 
 
-@pytest.fixture
-def amp_on_cpu(monkeypatch):
+@pytest.fixture(params=[False, True], ids=['', 'fused'])
+def amp_on_cpu(monkeypatch, request):
     """MMEngine offers AMP on accelerators only; torch scales on a CPU too."""
+    if not hasattr(torch.amp, 'GradScaler'):
+        pytest.skip('torch 2.1 and 2.2 scale losses on CUDA alone')
     monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available',
                         lambda: True)
     monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler',
                         partial(torch.amp.GradScaler, 'cpu'))
-    return dict(type='AmpOptimWrapper')
+    return dict(type='AmpOptimWrapper', optimizer=dict(
+        type='SGD', lr=0.1, fused=request.param))
 
 
 def test_scaler_may_skip_some_steps(tmp_path, amp_on_cpu):

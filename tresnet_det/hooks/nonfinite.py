@@ -67,7 +67,7 @@ class StopOnNonFiniteHook(Hook):
         self._random: list[Tensor] = []
 
     def before_train(self, runner: Runner) -> None:
-        # A loss scaler calls step() only for gradients that are finite.
+        # A loss scaler calls step() for finite gradients, or says found_inf.
         self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(
             partial(self._before_step, runner))
 
@@ -84,6 +84,9 @@ class StopOnNonFiniteHook(Hook):
 
     def _before_step(self, runner: Runner, optimizer: torch.optim.Optimizer,
                      *_: Any) -> None:
+        # Set by a loss scaler for fused optimizers, which skip by themselves.
+        if getattr(optimizer, 'found_inf', None):
+            return
         self._stepped = True
         # Summed over the processes already, so all of them see the same.
         if not _all_finite(parameter.grad for group in optimizer.param_groups
