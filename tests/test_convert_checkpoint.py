@@ -139,6 +139,16 @@ def test_unknown_keys_are_not_written(tool, tmp_path, official):
     assert os.listdir(tmp_path) == ['in.pth']
 
 
+def test_lacking_what_it_is_known_by(tool, tmp_path, official):
+    """Written in our names it could not be read again."""
+    state = {'other.weight' if key == 'body.layer1.0.se.fc1.weight' else
+             f'backbone.{key}': value for key, value in official.items()}
+    torch.save(state, tmp_path / 'in.pth')
+    code, _ = tool(tmp_path / 'in.pth', tmp_path / 'out.pth', '--to', 'mm')
+    assert 'has no layer1.0.se.fc1.weight' in code
+    assert not (tmp_path / 'out.pth').exists()
+
+
 @pytest.mark.parametrize('args', [['in'], ['in', '--to', 'mm'],
                                   ['in', 'out', '--inspect'],
                                   ['in', 'out', '--to', 'onnx']])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmdet.registry import METRICS
 from mmdet.structures.mask import encode_mask_results
+from mmengine.registry import DefaultScope
 
 import tresnet_det  # noqa: F401
 from tresnet_det.faster_coco import TOLERANCE, compare_evaluators
@@ -19,6 +20,12 @@ CLASSES = ('a', 'b', 'empty')
 SIDE = 320
 installed = pytest.importorskip(
     'faster_coco_eval', reason='needs pip install faster-coco-eval')
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
 
 
 def box(x, y, w, h, label=0, image=0, **extra):
@@ -183,7 +190,7 @@ def test_the_metric_gives_the_same_dict(files):
     detections = json.loads(files[1].read_text())
     theirs, ours = (evaluate(kind, files[0], detections, classwise=True,
                              metric=['bbox', 'proposal'])
-                    for kind in ('CocoMetric', 'FasterCocoMetric'))
+                    for kind in ('CocoMetric', 'FasterCocoEvalMetric'))
     np.testing.assert_equal(ours, theirs)
     if detections:
         assert {'coco/bbox_mAP', 'coco/a_precision', 'coco/empty_precision',
@@ -199,7 +206,7 @@ def test_masks(tmp_path):
     theirs, ours = (
         evaluate(kind, tmp_path / 'truth.json', detections, masks=True,
                  metric=['segm', 'bbox'], classwise=True)
-        for kind in ('CocoMetric', 'FasterCocoMetric'))
+        for kind in ('CocoMetric', 'FasterCocoEvalMetric'))
     np.testing.assert_equal(ours, theirs)
     assert 0 < ours['coco/segm_mAP'] < ours['coco/bbox_mAP']
 
@@ -210,7 +217,7 @@ def test_pycocotools_does_not_evaluate(tmp_path):
     (tmp_path / 'truth.json').write_text(json.dumps(annotations))
     with patch('pycocotools.cocoeval.COCOeval.evaluate',
                side_effect=InterruptedError):
-        ours = evaluate('FasterCocoMetric', tmp_path / 'truth.json',
+        ours = evaluate('FasterCocoEvalMetric', tmp_path / 'truth.json',
                         detections, metric='bbox')
         with pytest.raises(InterruptedError):
             evaluate('CocoMetric', tmp_path / 'truth.json', detections)
@@ -220,19 +227,19 @@ def test_pycocotools_does_not_evaluate(tmp_path):
 def test_absence_is_said_at_once():
     with patch.dict(sys.modules, {'faster_coco_eval': None}):
         with pytest.raises(ImportError, match='pip install faster-coco-eval'):
-            METRICS.build(dict(type='FasterCocoMetric'))
+            METRICS.build(dict(type='FasterCocoEvalMetric'))
 
 
 def test_the_other_evaluation_is_refused():
     with pytest.raises(ValueError, match='use_mp_eval'):
-        METRICS.build(dict(type='FasterCocoMetric', use_mp_eval=True))
+        METRICS.build(dict(type='FasterCocoEvalMetric', use_mp_eval=True))
 
 
 def test_names_as_image_ids_are_refused_at_once(tmp_path):
     names = dict(truth([]), images=[dict(id='001', width=9, height=9)])
     (tmp_path / 'names.json').write_text(json.dumps(names))
     with pytest.raises(ValueError, match="one is '001'; take"):
-        METRICS.build(dict(type='FasterCocoMetric',
+        METRICS.build(dict(type='FasterCocoEvalMetric',
                            ann_file=str(tmp_path / 'names.json')))
 
 

@@ -8,7 +8,7 @@ import sys
 
 from ._versions import __version__, check_operators, check_versions
 
-__all__ = ['CheckedRunner', 'CheckpointError', 'FasterCocoMetric',
+__all__ = ['CheckedRunner', 'CheckpointError', 'FasterCocoEvalMetric',
            'InPlaceABN', 'LoadReport', 'StopOnNonFiniteHook', 'SyncInPlaceABN',
            'TResNet', 'TResNetClassifier', 'UserError', 'ValLossHook',
            '__version__', 'load_pretrained']
@@ -27,7 +27,7 @@ try:
     from .checkpoint import CheckpointError, LoadReport, load_pretrained
     from .classifier import TResNetClassifier
     from .errors import UserError
-    from .faster_coco import FasterCocoMetric
+    from .faster_coco import FasterCocoEvalMetric
     from .hooks import StopOnNonFiniteHook, ValLossHook
     from .runner import CheckedRunner
     from .safe_globals import allow_mmengine_checkpoints

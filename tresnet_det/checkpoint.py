@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ._versions import __version__
 from .archs import ARCHS
-from .checkpoint_formats import (CheckpointError, Converted, from_ours, locate,
-                                 our_names, to_ours)
+from .checkpoint_formats import (FORMATS, CheckpointError, Converted,
+                                 from_ours, locate, our_names, to_ours)
 from .fetch import fetch
 from .load_report import LoadReport, by_reason, some
 from .weights import read_weights, write_weights
@@ -230,8 +230,8 @@ def convert_checkpoint(source: Union[str, PathLike],
         What was read.
 
     Raises:
-        CheckpointError: The source cannot be read or has keys that no
-            TResNet has, or the target cannot be written.
+        CheckpointError: The source cannot be read, has keys that no TResNet
+            has or lacks what one is known by, or the target cannot be written.
     """
     read = open_checkpoint(source, prefix)
     if read.weights.unexpected:
@@ -239,6 +239,13 @@ def convert_checkpoint(source: Union[str, PathLike],
             f'{read.file} has {len(read.weights.unexpected)} keys that no '
             f'TResNet has ({some(read.weights.unexpected)}); nothing was '
             'written')
+    missing = [name for name in FORMATS['mm'][1]
+               if name not in read.weights.state]
+    if missing:
+        raise CheckpointError(
+            f'{read.file} has no {" and no ".join(missing)}, without which '
+            'what is written could not be told from a ResNet; is the file '
+            'whole?')
     state = from_ours(read.weights.state, to)
     write_weights(Path(target).expanduser(), state, _WRAPPER[to], {
         'source': str(source),
