@@ -3,6 +3,7 @@ import os
 import pickle
 import struct
 import zipfile
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -93,6 +94,23 @@ def test_malicious_pickle_is_not_run(tmp_path, where):
     # It would have: the same pickle, read carelessly, leaves its trace.
     pickle.loads(pickle.dumps(evil))
     assert trace.exists()
+
+
+@pytest.mark.parametrize('how', ['zip', 'legacy', 'compressed'])
+def test_nested_tensors_are_not_rebuilt(tmp_path, how):
+    """torch does not check their sizes: it would read other memory."""
+    path = tmp_path / 'w.pth'
+    content = {**STATE, 'x': torch.nested.nested_tensor([torch.ones(2)])}
+    torch.save(content, path, _use_new_zipfile_serialization=how != 'legacy')
+    if how == 'compressed':
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+            for name, data in parts.items():
+                archive.writestr(name, data)
+        assert b'nested_tensor' not in path.read_bytes()
+    with patch('torch._nested_view_from_buffer', side_effect=AssertionError):
+        refused(path, 'holds a nested tensor')
 
 
 def test_pickled_module_is_refused_by_its_class(tmp_path):

@@ -6,8 +6,12 @@ Whatever goes wrong is a :class:`CheckpointError` that says what came, what
 was expected and how to mend it.
 """
 import re
+import zlib
+from contextlib import suppress
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -81,8 +85,31 @@ def _read_safetensors(path: Path,
             'short. Copy or download it again') from error
 
 
+def _names_nested_tensor(path: Path) -> bool:
+    """Whether a file asks torch to rebuild a nested tensor.
+
+    torch takes the sizes and offsets of one as they are, so those of a damaged
+    file read memory beside the tensor. No other kind that weights_only lets
+    through does.
+    """
+    name = b'_rebuild_nested_tensor'
+    with open(path, 'rb') as file, \
+            mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        if content.find(name) >= 0:
+            return True
+    # torch writes its archives uncompressed; others might not.
+    with suppress(OSError, BadZipFile, NotImplementedError, RuntimeError,
+                  zlib.error, ValueError), ZipFile(path) as archive:
+        return any(name in archive.read(part) for part in archive.infolist()
+                   if part.compress_type and part.filename.endswith('.pkl'))
+    return False
+
+
 def _read_pickle(path: Path,
                  map_location: str) -> Tuple[StateDict, Dict[str, Any]]:
+    if _names_nested_tensor(path):
+        raise CheckpointError(f'{path} holds a nested tensor, which is no '
+                              'weight; save the state dict of the model')
     try:
         content = torch.load(path, map_location=map_location,
                              weights_only=True)
