@@ -28,6 +28,7 @@ def start(out_dir, data, configs):
          '--out-dir', out_dir, '--repeats', '0', '--cfg-options',
          'train_cfg.max_epochs=4', 'param_scheduler.1.T_max=4',
          'train_cfg.val_interval=1', 'train_dataloader.batch_size=2',
+         'auto_scale_lr.base_batch_size=2',
          'model.test_cfg.score_thr=0.0'],
         start_new_session=True, stdout=subprocess.DEVNULL)
 

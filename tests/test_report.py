@@ -92,6 +92,12 @@ def test_resumed_run_replaces_repeated_steps(work_dir):
             ] == [0.1, 0.3]
 
 
+def test_line_that_was_cut_off_is_left_out(work_dir):
+    file = sorted(work_dir.glob('*/vis_data/scalars.json'))[0]
+    file.write_text(file.read_text() + '\n{"loss": 3.')
+    assert len(read_scalars(work_dir)) == 4
+
+
 def test_curves_are_drawn(work_dir):
     plot_curves(work_dir, work_dir / 'curves.png')
     picture = cv2.imread(str(work_dir / 'curves.png'))

@@ -3,7 +3,8 @@
     python tools/compare.py CONFIG_A CONFIG_B --data DATA --seeds 0 1 2
 
 Each arm is a config, or the work folder of a finished training (or a folder
-of such, one a seed). Called again, it continues where it was.
+of such, one a seed). Called again, it continues where it was. A run that fails
+is shown as failed; the others go on.
 """
 
 import argparse
@@ -15,8 +16,8 @@ from mmengine.config import DictAction
 
 import tresnet_det  # noqa: F401  registers, allows safe checkpoint classes
 from tresnet_det.command_line import tell_user_errors
-from tresnet_det.comparison import plan
 from tresnet_det.comparison.estimate import plan_table
+from tresnet_det.comparison.plan import check_comparable, plan_arm
 from tresnet_det.comparison.report import write_report
 from tresnet_det.comparison.training import evaluate, train
 
@@ -25,13 +26,14 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('arms', type=Path, nargs='+', metavar='ARM')
+    parser.add_argument('arms', type=Path, nargs=2, metavar='ARM')
     parser.add_argument('--data', help="replaces the configs' data_root")
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--out-dir', type=Path, default='work_dirs/compare',
                         help='runs, report.md and plots (%(default)s)')
     parser.add_argument('--gpus', type=int, default=1,
-                        help='processes of a training, one a GPU')
+                        help='processes, one a GPU (%(default)s); the rate '
+                        'must be for so many')
     parser.add_argument('--repeats', type=int, default=5,
                         help='rounds of the timing; 0 leaves times out')
     parser.add_argument('--dry-run', action='store_true',
@@ -45,10 +47,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     out_dir = args.out_dir.resolve()
-    arms = [plan.plan_arm(arm, out_dir, args.seeds, args.data,
-                          args.cfg_options) for arm in args.arms]
-    plan.check_comparable(arms)
-    print(plan_table(arms, args.gpus), flush=True)
+    arms = [plan_arm(arm, out_dir, args.seeds, args.data, args.cfg_options,
+                     args.gpus) for arm in args.arms]
+    check_comparable(arms)
+    print(plan_table(arms, estimate=args.dry_run), flush=True)
     if args.dry_run:
         return
     # Seed by seed, so that a comparison that is stopped has both arms.
@@ -56,11 +58,11 @@ def main() -> None:
                       key=lambda run: run.label):
         print(f'{run}: {run.state}', flush=True)
         try:
-            if not run.given:
-                train(run, args.gpus)
+            if run.gpus:
+                train(run)
             evaluate(run, args.gpus)
             run.failure.unlink(missing_ok=True)
-        except RuntimeError as error:
+        except Exception as error:  # the other runs are not lost for it
             run.failure.write_text(str(error))
             print(f'{run} failed: {error}', file=sys.stderr)
     print('measuring costs, writing the report', flush=True)

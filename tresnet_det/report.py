@@ -7,6 +7,7 @@ results, the scalars as JSON lines. No model is needed.
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -76,25 +77,20 @@ def figures_table(figures: Mapping[str, float]) -> str:
 def read_scalars(work_dir: str | os.PathLike) -> list[dict]:
     """Reads what mmengine logged in a work folder, over all resumed runs.
 
-    A run that was resumed repeats steps; the later run counts.
+    A run that was resumed repeats steps; the later run counts. A line that a
+    killed run began is left out.
 
     Args:
-        work_dir: Folder with one ``<time stamp>/vis_data`` for each run.
-
-    Raises:
-        FileNotFoundError: No run has logged anything there.
+        work_dir: Folder with one ``<time stamp>/vis_data`` for each run;
+            without a ``LocalVisBackend`` there is none, and nothing to read.
     """
-    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
-    if not files:
-        raise FileNotFoundError(
-            f'no */vis_data/scalars.json in {work_dir}: expected the work '
-            'folder of a training run')
     # Training lines carry iterations as steps, validation lines epochs.
     lines = {}
-    for file in files:
+    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
         for text in file.read_text().splitlines():
-            line = json.loads(text)
-            lines['loss' in line, line['step']] = line
+            with suppress(json.JSONDecodeError):
+                line = json.loads(text)
+                lines['loss' in line, line['step']] = line
     return [lines[key] for key in sorted(lines)]
 
 
@@ -110,6 +106,10 @@ def plot_curves(work_dir: str | os.PathLike,
         FileNotFoundError: No run has logged anything in ``work_dir``.
     """
     scalars = read_scalars(work_dir)
+    if not scalars:
+        raise FileNotFoundError(
+            f'no */vis_data/scalars.json in {work_dir}: expected the work '
+            'folder of a training run')
     train = [line for line in scalars if 'loss' in line]
     val = [line for line in scalars if 'coco/bbox_mAP' in line]
     figure = Figure(figsize=(10, 4), layout='constrained')
@@ -198,7 +198,8 @@ def draw_detections(ann_file: str | os.PathLike,
                         (0, 0, 0), 1, cv2.LINE_AA)
             drawn.append(np.vstack(
                 [strip, visualizer.get_image()[..., ::-1]]))
-        out_file = Path(out_dir, path.stem).with_suffix('.jpg')
+        # A name may have several dots.
+        out_file = Path(out_dir, f'{path.stem}.jpg')
         with written_whole(out_file) as part:
             cv2.imwrite(str(part), np.hstack(drawn))
         written.append(out_file)

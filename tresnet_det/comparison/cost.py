@@ -19,7 +19,7 @@ from mmengine.runner import Runner, set_random_seed
 from ..benchmark import MIB, bytes_kept_by, paired_times
 from ..flops import detector_complexity
 
-__all__ = ['Cost', 'measure_costs', 'train_seconds']
+__all__ = ['Cost', 'measure_costs', 'step_seconds']
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,23 @@ class Cost:
 
     Attributes:
         params: Number of parameters.
-        macs: Multiply-adds of one image of ``test_size``; None where they
-            depend on proposals.
+        macs: Multiply-adds of one image of ``test_size``, or in words why
+            they cannot be counted.
         kept: MiB kept for backward per image of ``train_size``.
         train: Images per second in training, by round: forward, losses,
             backward.
         infer: Images per second in inference, by round, from the images in
             memory to boxes.
-        train_size, test_size: Height and width of the padded batches.
+        train_size, test_size: Images, height and width of the padded batches.
     """
 
     params: int
-    macs: int | None
+    macs: int | str
     kept: float
     train: list[float]
     infer: list[float]
-    train_size: tuple[int, int]
-    test_size: tuple[int, int]
+    train_size: tuple[int, int, int]
+    test_size: tuple[int, int, int]
 
 
 class _Detector:
@@ -88,12 +88,26 @@ class _Detector:
         return bytes_kept_by(self.loss, own) / count / MIB
 
 
-def train_seconds(cfg: Config) -> float:
-    """Seconds of a training step of a batch, the third of three."""
+def step_seconds(cfg: Config) -> tuple[float, float]:
+    """Seconds of a training batch and of a batch of the val split.
+
+    The third of three each.
+    """
     device = torch.device(get_device())
     detector = _Detector(cfg, device)
     detector.model.train()
-    return paired_times({'': detector.train_step}, 1, device)[''][0]
+    train = paired_times({'': detector.train_step}, 1, device)['']
+    detector.model.eval()
+    return train[0], paired_times({'': detector.infer}, 1, device)[''][0]
+
+
+def _count_macs(cfg: Config, size: tuple[int, int]) -> int | str:
+    try:
+        return detector_complexity(cfg, size).macs
+    # Operators without an implementation on the meta device fail in many
+    # ways; the rest of the report is worth more than this figure.
+    except Exception as error:
+        return f'not counted: {error or type(error).__name__}'
 
 
 def measure_costs(cfgs: Mapping[str, Config],
@@ -126,13 +140,10 @@ def measure_costs(cfgs: Mapping[str, Config],
             [len(batch['inputs']) / t for t in times[kind][name]]
             for kind, batch in zip(('train', 'infer'), batches))
         train_size, test_size = (
-            tuple(batch['inputs'].shape[-2:]) for batch in batches)
-        try:
-            macs: int | None = detector_complexity(
-                detector.cfg, test_size).macs
-        except ValueError:  # two stages
-            macs = None
+            (len(batch['inputs']), *batch['inputs'].shape[-2:])
+            for batch in batches)
         costs[name] = Cost(
-            sum(p.numel() for p in detector.model.parameters()), macs,
-            kept[name], train, infer, train_size, test_size)
+            sum(p.numel() for p in detector.model.parameters()),
+            _count_macs(detector.cfg, test_size[1:]), kept[name], train,
+            infer, train_size, test_size)
     return costs

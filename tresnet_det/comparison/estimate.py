@@ -10,58 +10,71 @@ from mmengine.registry import DefaultScope
 from terminaltables import AsciiTable
 
 from ..report import read_scalars
-from .cost import train_seconds
-from .plan import Run
+from .cost import step_seconds
+from .run import Run
 
 __all__ = ['plan_table']
 
 
-def _iterations(cfg: Config, gpus: int) -> int:
-    """Iterations of a whole training."""
-    if 'max_epochs' not in cfg.train_cfg:
-        return cfg.train_cfg.max_iters
+def _batches(cfg: Config, split: str, processes: int) -> int:
+    """Batches of a data set that each process takes."""
+    loader = cfg[f'{split}_dataloader']
     with DefaultScope.overwrite_default_scope('mmdet'):
-        images = len(DATASETS.build(cfg.train_dataloader.dataset))
-    return cfg.train_cfg.max_epochs * math.ceil(
-        images / (cfg.train_dataloader.batch_size * gpus))
+        images = len(DATASETS.build(loader.dataset))
+    return math.ceil(images / (loader.batch_size * processes))
 
 
-def _seconds_per_step(runs: Sequence[Run]) -> float:
-    """As logged by one of the arm's runs, else measured here."""
-    for run in runs:
-        if any(run.work_dir.glob('*/vis_data/scalars.json')):
-            times = [line['time'] for line in read_scalars(run.work_dir)
-                     if 'loss' in line]
-            if times:
-                return statistics.median(times)
-    return train_seconds(runs[0].cfg)
+def _minutes(runs: Sequence[Run]) -> float:
+    """Of one whole run of an arm, evaluations included.
+
+    As logged by one of the runs, else measured here.
+    """
+    run, cfg = runs[0], runs[0].cfg
+    processes = run.gpus or 1
+    lines = [line for r in runs for line in read_scalars(r.work_dir)]
+
+    def logged(val: bool) -> float | None:
+        times = [line['time'] for line in lines
+                 if 'time' in line and ('loss' not in line) == val]
+        return statistics.median(times) if times else None
+
+    train, val = logged(False), logged(True)
+    if train is None or val is None:
+        measured = step_seconds(cfg)
+        train, val = train or measured[0], val or measured[1]
+    steps = run.length
+    if run.by_epoch:
+        steps *= _batches(cfg, 'train', processes)
+    evaluations = run.length // cfg.train_cfg.get('val_interval', 1) + 1
+    if any(hook['type'] == 'ValLossHook'
+           for hook in cfg.get('custom_hooks') or []):
+        evaluations += evaluations - 1
+    return (steps * train
+            + evaluations * _batches(cfg, 'val', processes) * val) / 60
 
 
-def plan_table(arms: Sequence[Sequence[Run]], gpus: int = 1) -> str:
-    """Every run, how far it is and how many minutes its rest will take.
+def plan_table(arms: Sequence[Sequence[Run]], estimate: bool = True) -> str:
+    """Every run, how far it is and, if asked, how long its rest will take.
 
-    Evaluations are not counted. Where nothing is logged yet, a training step
-    is timed on the spot.
+    Where nothing is logged yet, a step of training and of evaluation is timed
+    on the spot.
 
     Args:
         arms: The runs of each arm.
-        gpus: Processes of a training.
+        estimate: Tell the minutes that are left.
     """
-    rows = [['arm', 'run', 'state', 'minutes of training left', 'folder']]
+    rows = [['arm', 'run', 'state', 'processes x images', 'minutes left',
+             'folder']]
     total = 0.0
     for runs in arms:
-        open_runs = [run for run in runs if not run.given
-                     and not run.finished]
-        minutes = 0.0
-        if open_runs:
-            cfg = runs[0].cfg
-            minutes = _iterations(cfg, gpus) * _seconds_per_step(runs) / 60
+        rest = [run for run in runs if run.gpus and not run.finished]
+        minutes = _minutes(runs) if rest and estimate else 0.0
         for run in runs:
-            left = (minutes * (1 - run.done / run.length)
-                    if run in open_runs else 0)
+            left = minutes * (1 - run.done / run.length) * (run in rest)
             total += left
-            rows.append([run.arm, run.label, run.state, f'{left:.0f}',
+            rows.append([run.arm, run.label, run.state, run.batch,
+                         f'{left:.0f}' if estimate else '',
                          str(run.work_dir)])
-    return (f'{AsciiTable(rows).table}\n'
-            f'{total / 60:.1f} hours of training left, evaluations not '
-            'counted')
+    table = AsciiTable(rows).table
+    return table if not estimate else (
+        f'{table}\n{total / 60:.1f} hours left')

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..report import coco_figures, evaluate_boxes, read_scalars
-from .plan import Run, classes_of, evaluator_of
+from .equality import classes_of, evaluator_of
+from .run import Run
 
 __all__ = ['IOUS', 'Findings', 'read_findings']
 

@@ -1,196 +1,54 @@
 """What a comparison consists of: arms, each trained with several seeds.
 
-Nothing is written here; `Run.state` tells from the files how far a run is.
+Nothing is written here.
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 
 from ..errors import UserError
-from ..runner.resume import find_whole_checkpoint
+from .equality import (annotations_of, check_batch, classes_of, dataset_of,
+                       differences, digest, evaluator_of)
+from .run import Run
 
-__all__ = ['Run', 'check_comparable', 'classes_of', 'config_of',
-           'dataset_of', 'differences', 'evaluator_of', 'plan_arm']
-
-# Where and in what way a run was made, not what it computes.
-_CIRCUMSTANCES = ('work_dir', 'resume', 'launcher', 'randomness.seed',
-                  'default_hooks.logger', 'val_evaluator.ann_file')
-_READ_BY_RUNNER = frozenset((
-    'model', 'train_dataloader', 'val_dataloader', 'val_evaluator',
-    'train_cfg', 'val_cfg', 'optim_wrapper', 'param_scheduler',
-    'auto_scale_lr', 'custom_hooks', 'default_hooks', 'load_from',
-    'runner_type', 'randomness'))
+__all__ = ['check_comparable', 'config_of', 'plan_arm']
 
 
-def _leaves(value: Any, name: str = '') -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of a nested config, lists by index."""
-    if isinstance(value, Mapping) and value:
-        for key in value:
-            yield from _leaves(value[key], f'{name}.{key}' if name else key)
-    elif isinstance(value, (list, tuple)) and any(
-            isinstance(item, (Mapping, list, tuple)) for item in value):
-        for index, item in enumerate(value):
-            yield from _leaves(item, f'{name}.{index}')
-    else:
-        yield name, list(value) if isinstance(value, tuple) else value
-
-
-def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
-    """Where two configs say different things, circumstances left out.
-
-    Only the parts that a run reads are compared, not the helper variables
-    that a config computes them from.
-
-    Returns:
-        Dotted name -> both values, None where one says nothing.
-    """
-    def read(cfg: Config) -> dict[str, Any]:
-        used = {key: value for key, value in cfg.to_dict().items()
-                if key in _READ_BY_RUNNER}
-        return {name: value for name, value in _leaves(used)
-                if not f'{name}.'.startswith(
-                    tuple(f'{c}.' for c in _CIRCUMSTANCES))
-                and not name.endswith(('_scope_', 'data_root'))}
-
-    left, right = read(one), read(other)
-    return {name: (left.get(name), right.get(name))
-            for name in sorted({*left, *right})
-            if left.get(name) != right.get(name)}
-
-
-def dataset_of(loader: Config) -> Config:
-    """The data set of a loader's config inside its wrappers, if any."""
-    dataset = loader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    return dataset
-
-
-def evaluator_of(cfg: Config) -> Config:
-    """The one COCO metric that the val split is evaluated by.
-
-    Raises:
-        UserError: There is none, or more than one.
-    """
-    evaluator = cfg.get('val_evaluator')
-    if isinstance(evaluator, (list, tuple)) and len(evaluator) == 1:
-        evaluator = evaluator[0]
-    if not isinstance(evaluator, Mapping) or not evaluator.get('ann_file'):
-        raise UserError(
-            f'{cfg.filename}: val_evaluator is {evaluator}, but a comparison '
-            'needs one CocoMetric with an ann_file')
-    return evaluator
-
-
-def classes_of(cfg: Config) -> tuple[str, ...] | None:
-    """The class names that the val data set is given, None for its own."""
-    meta = dataset_of(cfg.val_dataloader).get('metainfo') or {}
-    return tuple(meta['classes']) if 'classes' in meta else None
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One training of an arm.
-
-    Attributes:
-        arm: Name of what is compared, the config's.
-        label: Which of the arm's runs, ``seed_0`` or a folder's name.
-        cfg: The whole config, with seed and work_dir.
-        work_dir: Where checkpoints and logs lie.
-        out_dir: Where what the comparison finds of it goes.
-        given: Someone else trained it; here it is evaluated only.
-    """
-
-    arm: str
-    label: str
-    cfg: Config
-    work_dir: Path
-    out_dir: Path
-    given: bool = False
-
-    def __str__(self) -> str:
-        return f'{self.arm} {self.label}'
-
-    @property
-    def by_epoch(self) -> bool:
-        return 'max_epochs' in self.cfg.train_cfg
-
-    @property
-    def length(self) -> int:
-        """Epochs, or iterations of an iteration-based schedule."""
-        train = self.cfg.train_cfg
-        return train.max_epochs if self.by_epoch else train.max_iters
-
-    @property
-    def checkpoint(self) -> Path | None:
-        """The latest checkpoint that is whole, if there is one."""
-        found = find_whole_checkpoint(self.work_dir)
-        return None if found is None else Path(found)
-
-    @property
-    def done(self) -> int:
-        """Epochs or iterations that the latest checkpoint has behind it."""
-        checkpoint = self.checkpoint
-        if checkpoint is None:
-            return 0
-        meta = torch.load(checkpoint, 'cpu', weights_only=True,
-                          mmap=True)['meta']
-        return meta['epoch' if self.by_epoch else 'iter']
-
-    @property
-    def finished(self) -> bool:
-        return self.done >= self.length
-
-    @property
-    def failure(self) -> Path:
-        """Holds the last words of a run that failed."""
-        return self.out_dir / 'failure.txt'
-
-    @property
-    def detections(self) -> Path:
-        """COCO results on the val split, once they are there."""
-        return self.out_dir / 'detections.bbox.json'
-
-    @property
-    def state(self) -> str:
-        """'finished', 'failed', 'stopped at 3 of 10' or 'new'."""
-        if self.finished:
-            return 'finished'
-        if self.failure.exists():
-            return 'failed'
-        if self.done:
-            return f'stopped at {self.done} of {self.length}'
-        return 'new'
+def _logged_configs(work_dir: Path) -> list[Path]:
+    """The configs that the trainings in a work folder wrote down."""
+    return (sorted(work_dir.glob('*/vis_data/config.py'))
+            or sorted(work_dir.glob('*.py')
+                      if any(work_dir.glob('*/*.log')) else (),
+                      key=lambda path: path.stat().st_mtime_ns))
 
 
 def _work_dirs(folder: Path) -> list[Path]:
     """The folder itself if a training logged there, else such below it."""
-    found = [path for path in (folder, *sorted(folder.iterdir()))
-             if any(path.glob('*/vis_data/config.py'))]
+    if _logged_configs(folder):
+        return [folder]
+    found = [path for path in sorted(folder.iterdir())
+             if path.is_dir() and _logged_configs(path)]
     if not found:
         raise FileNotFoundError(
-            f'neither {folder} nor a folder in it holds */vis_data/config.py: '
-            'expected a config file (.py), the work folder of a training, or '
-            'a folder of such work folders')
-    return found[:1] if found[0] == folder else found
+            f'neither {folder} nor a folder in it holds the log and config of '
+            'a training: expected a config file (.py), the work folder of a '
+            'training, or a folder of such work folders')
+    return found
 
 
 def config_of(work_dir: Path) -> Config:
     """The config that a work folder's latest training wrote down."""
-    return Config.fromfile(max(work_dir.glob('*/vis_data/config.py')))
+    return Config.fromfile(_logged_configs(work_dir)[-1])
 
 
 def _with_data(cfg: Config, root: str) -> None:
     """Lets a config read its data from another folder."""
     old = cfg.get('data_root') or dataset_of(
-        cfg.train_dataloader).get('data_root')
+        cfg.val_dataloader).get('data_root')
     if not old:
         raise UserError(
             f'{cfg.filename} names no data_root that --data could replace')
@@ -211,7 +69,8 @@ def _with_data(cfg: Config, root: str) -> None:
 
 def plan_arm(given: Path, out_dir: Path, seeds: Sequence[int],
              data: str | None = None,
-             options: Mapping[str, Any] | None = None) -> list[Run]:
+             options: Mapping[str, Any] | None = None,
+             gpus: int = 1) -> list[Run]:
     """The runs of one arm.
 
     Args:
@@ -220,30 +79,41 @@ def plan_arm(given: Path, out_dir: Path, seeds: Sequence[int],
         out_dir: Where the comparison writes.
         seeds: One run each; given work folders have theirs already.
         data: Folder in place of the config's ``data_root``.
-        options: What overrides the config, by dotted names.
+        options: What overrides a config file, by dotted names.
+        gpus: Processes of a training.
 
     Raises:
         FileNotFoundError: ``given`` is neither.
         UserError: The runs of the arm, or a run and what its folder holds
-            already, differ in more than seeds.
+            already, differ in more than seeds; a seed is given twice; or the
+            learning rate is for another batch.
     """
     if given.is_dir():
-        runs = [Run(given.name, folder.name, config_of(folder), folder,
-                    out_dir / given.name / folder.name, given=True)
-                for folder in _work_dirs(given)]
+        runs = []
+        for folder in _work_dirs(given):
+            cfg = config_of(folder)
+            if data:
+                _with_data(cfg, data)
+            runs.append(Run(given.name, folder.name, cfg, folder,
+                            out_dir / given.name / folder.name))
         _check_same(runs)
         return runs
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f'--seeds {" ".join(map(str, seeds))} names a seed '
+                        'twice, which would be the same run')
     base = Config.fromfile(given)
     base.merge_from_dict(dict(options or {}))
     if data:
         _with_data(base, data)
+    check_batch(base, gpus)
+    base.compared_annotations = annotations_of(base)
     runs = []
     for seed in seeds:
         cfg = deepcopy(base)
         cfg.merge_from_dict(dict(randomness=dict(seed=seed)))
         work_dir = out_dir / given.stem / f'seed_{seed}'
         cfg.work_dir = str(work_dir)
-        run = Run(given.stem, f'seed_{seed}', cfg, work_dir, work_dir)
+        run = Run(given.stem, f'seed_{seed}', cfg, work_dir, work_dir, gpus)
         if run.done:
             _check_same([run, Run(run.arm, 'in the folder',
                                   config_of(work_dir), work_dir, work_dir)])
@@ -255,6 +125,9 @@ def _check_same(runs: Sequence[Run]) -> None:
     """Refuses to treat as one what was trained in several ways."""
     for run in runs[1:]:
         found = differences(runs[0].cfg, run.cfg)
+        processes = runs[0].processes, run.processes
+        if None not in processes and processes[0] != processes[1]:
+            found['processes'] = processes
         if found:
             lines = '\n'.join(f'  {name}: {a!r} and {b!r}'
                               for name, (a, b) in found.items())
@@ -282,9 +155,7 @@ def check_comparable(arms: Sequence[Sequence[Run]]) -> None:
             raise FileNotFoundError(
                 f'{run}: the val annotations {truth} are not there; --data '
                 'names the folder of the data set')
-        task = (hashlib.sha256(truth.read_bytes()).hexdigest(),
-                classes_of(run.cfg))
-        tasks.setdefault(task, (run, truth))
+        tasks.setdefault((digest(truth), classes_of(run.cfg)), (run, truth))
     if len(tasks) > 1:
         raise UserError(
             'the runs are evaluated on different data, so their AP cannot be '

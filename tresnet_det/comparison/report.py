@@ -5,27 +5,35 @@ import math
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
+import mmcv
+import mmdet
+import numpy as np
 import torch
 from mmdet.registry import DATASETS
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import DefaultScope
 from mmengine.utils.dl_utils import collect_env
 
 from ..atomic import written_whole
 from ..benchmark import ratio
+from ..errors import UserError
 from ..report import COCO_FIGURES, draw_detections
 from .cost import Cost, measure_costs
+from .equality import dataset_of, differences, evaluator_of
 from .evaluation import Findings, read_findings
-from .plan import Run, dataset_of, differences, evaluator_of
 from .plots import plot_curves, plot_precision
+from .run import Run
 from .training import commit
 
 __all__ = ['spread', 'write_report']
 
-# arXiv:2003.13630v3, COCO val2017, FCOS with enhancements of ATSS, 70 epochs.
-PAPER = {'ResNet-50': 42.8, 'TResNet-M': 44.0}
+# arXiv:2003.13630v3: rows of the table of arms, of which only AP is reported.
+PAPER = [[f'*{name} (the paper, COCO)*', '*not said*', f'*{ap}*', *'-----']
+         for name, ap in (('ResNet-50', 42.8), ('TResNet-M', 44.0))]
 
 
 def spread(values: Sequence[float]) -> float | None:
@@ -84,8 +92,9 @@ def _runs_table(arms: Sequence[Sequence[Run]],
         figures = [f'{100 * value:.1f}' if value >= 0 else 'n/a'
                    for value in found[run].figures.values()
                    ] if run in found else ['-'] * len(COCO_FIGURES)
-        rows.append([run.arm, run.label, run.state, *figures])
-    lines = _table(['arm', 'run', 'state', *COCO_FIGURES], rows)
+        rows.append([run.arm, run.label, run.state, run.batch, *figures])
+    lines = _table(['arm', 'run', 'state', 'processes x images',
+                    *COCO_FIGURES], rows)
     for run in (run for runs in arms for run in runs):
         if run.failure.exists():
             lines += [f'{run} failed:', '', '```',
@@ -107,9 +116,13 @@ def _cost_table(names: Sequence[str],
 
     def macs(name: str) -> str:
         count, first = costs[name].macs, base.macs
-        if count is None or first is None:
-            return 'depends on proposals'
-        return cell(count / 1e9, first / 1e9, 1)
+        if isinstance(count, str):
+            return count
+        return f'{count / 1e9:.1f}' if isinstance(first, str) else cell(
+            count / 1e9, first / 1e9, 1)
+
+    def size(of: tuple[int, int, int]) -> str:
+        return f'{of[0]} of {of[1]}x{of[2]}'
 
     rows = [
         ['parameters, M', *(cell(costs[n].params / 1e6, base.params / 1e6, 1)
@@ -119,12 +132,49 @@ def _cost_table(names: Sequence[str],
             cell(costs[n].kept, base.kept, 1) for n in names)],
         ['training, images/s', *(speed('train', n) for n in names)],
         ['inference, images/s', *(speed('infer', n) for n in names)],
-        ['size in training, px', *('x'.join(map(str, costs[n].train_size))
-                                   for n in names)],
-        ['size in the test, px', *('x'.join(map(str, costs[n].test_size))
-                                   for n in names)],
+        ['batch in training, height x width', *(
+            size(costs[n].train_size) for n in names)],
+        ['batch in inference, height x width', *(
+            size(costs[n].test_size) for n in names)],
     ]
     return _table(['', *names], rows)
+
+
+def _cost_part(cfgs: Mapping[str, Config], repeats: int) -> list[str]:
+    try:
+        costs = measure_costs(cfgs, repeats)
+    # What the trainings found is not lost for it, whatever happens here.
+    except Exception as error:
+        return ['## Cost', '',
+                f'Not measured: {type(error).__name__}: {error}', '']
+    return ['## Cost', '',
+            'Whole detectors with random weights, one process, in brackets '
+            'the ratio to the first arm; times paired, '
+            f'{repeats} rounds, medians; on {_hardware()}.', '',
+            *_cost_table(list(cfgs), costs)]
+
+
+def _detections_part(runs: Mapping[str, Run | None], plots: Path,
+                     max_images: int) -> list[str]:
+    """Pictures of the first images, where each arm has a finished run."""
+    shown = {name: run for name, run in runs.items() if run}
+    if len(shown) < len(runs):
+        return []
+    cfg = next(iter(shown.values())).cfg
+    try:
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            data = DATASETS.build(dict(
+                dataset_of(cfg.val_dataloader), lazy_init=True))
+        files = draw_detections(
+            data.ann_file,
+            {name: run.detections for name, run in shown.items()},
+            data.data_prefix['img'], plots / 'detections',
+            max_images=max_images)
+    except (OSError, UserError, KeyError) as error:
+        return ['## Detections', '', f'Not drawn: {error}', '']
+    return ['## Detections', '', 'The first images of the val split, '
+            "each arm's first finished run, scores from 0.3.", '',
+            *(f'![{f.stem}](<plots/detections/{f.name}>)' for f in files), '']
 
 
 def _hardware() -> str:
@@ -165,11 +215,9 @@ def write_report(arms: Sequence[Sequence[Run]], out_dir: Path,
     """
     names = [runs[0].arm for runs in arms]
     found = {run: read_findings(run) for runs in arms for run in runs
-             if run.finished and run.detections.exists()}
+             if run.is_evaluated}
     of_arm = {name: [found[run] for run in runs if run in found]
               for name, runs in zip(names, arms)}
-    cfgs = {name: runs[0].cfg for name, runs in zip(names, arms)}
-    costs = measure_costs(cfgs, repeats)
     first = arms[0][0]
     plots = out_dir / 'plots'
 
@@ -180,10 +228,14 @@ def write_report(arms: Sequence[Sequence[Run]], out_dir: Path,
              'seeds.', '']
     lines += _table(
         ['arm', 'seeds', *COCO_FIGURES],
-        [[name, f'{len(of_arm[name])} of {len(runs)}', *(
+        [*([name, f'{len(of_arm[name])} of {len(runs)}', *(
             _mean([f.figures[figure] for f in of_arm[name]])
             for figure in COCO_FIGURES)]
-         for name, runs in zip(names, arms)])
+           for name, runs in zip(names, arms)), *PAPER])
+    lines += ['The last rows are reported in arXiv:2003.13630v3, for COCO '
+              'val2017, FCOS with enhancements of ATSS, 70 epochs, batch 48; '
+              'they were not measured here, and compare with the others only '
+              'for that data and recipe.', '']
     if len(names) == 2:
         lines += [_verdict(names, [[f.figures['AP'] for f in of_arm[name]]
                                    for name in names]), '']
@@ -193,10 +245,7 @@ def write_report(arms: Sequence[Sequence[Run]], out_dir: Path,
         ['class', *names],
         [[label, *(_mean([f.classes[label] for f in of_arm[name]])
                    for name in names)] for label in classes])]
-    lines += ['## Cost', '',
-              'Whole detectors, in brackets the ratio to the first arm; '
-              f'times paired, {repeats} rounds, medians; on '
-              f'{_hardware()}.', '', *_cost_table(names, costs)]
+    lines += _cost_part({runs[0].arm: runs[0].cfg for runs in arms}, repeats)
     if found:
         plot_curves({n: f for n, f in of_arm.items() if f},
                     'epoch' if first.by_epoch else 'iteration', plots)
@@ -207,34 +256,19 @@ def write_report(arms: Sequence[Sequence[Run]], out_dir: Path,
                   'Mean over classes and seeds; the band is the range of the '
                   'seeds.', '',
                   '![precision and recall](plots/precision_recall.png)', '']
-    shown = {runs[0].arm: next((r for r in runs if r in found), None)
-             for runs in arms}
-    if all(shown.values()):
-        with DefaultScope.overwrite_default_scope('mmdet'):
-            data = DATASETS.build(dict(
-                dataset_of(first.cfg.val_dataloader), lazy_init=True))
-        files = draw_detections(
-            data.ann_file,
-            {name: run.detections for name, run in shown.items() if run},
-            data.data_prefix['img'], plots / 'detections',
-            max_images=max_images)
-        lines += ['## Detections', '', 'The first images of the val split, '
-                  "each arm's first finished run, scores from 0.3.", '']
-        lines += [f'![{f.stem}](plots/detections/{f.name})' for f in files]
-        lines += ['']
-    lines += ['## What the arms differ in', '',
-              *_table(['', *names[:2]],
-                      [[f'`{key}`', *(f'`{value}`' for value in pair)]
-                       for key, pair in differences(
-                           *[runs[0].cfg for runs in arms[:2]]).items()])
-              ] if len(arms) > 1 else []
-    lines += ["## The paper's figures", '',
-              'Reported in arXiv:2003.13630v3 for COCO val2017 (FCOS with '
-              'enhancements of ATSS, 70 epochs, batch 48), not measured here: '
-              + ', '.join(f'{name} {ap} AP' for name, ap in PAPER.items())
-              + f", {PAPER['TResNet-M'] - PAPER['ResNet-50']:+.1f} AP. "
-              'Comparable with the above only for that data and recipe.', '']
+    lines += _detections_part(
+        {runs[0].arm: next((r for r in runs if r in found), None)
+         for runs in arms}, plots, max_images)
+    for runs in arms[1:]:
+        lines += [f'## What {runs[0].arm} differs in', '', *_table(
+            ['', first.arm, runs[0].arm],
+            [[f'`{key}`', *(f'`{value}`' for value in pair)]
+             for key, pair in differences(
+                 first.cfg, runs[0].cfg).items()])]
     environment = collect_env()
+    environment.update((module.__name__, module.__version__)
+                       for module in (mmcv, mmdet, np))
+    environment['pycocotools'] = version('pycocotools')
     lines += ['## Environment', '',
               *_table(['', ''], [
                   ['hardware', _hardware()],
@@ -243,7 +277,9 @@ def write_report(arms: Sequence[Sequence[Run]], out_dir: Path,
                       [run for runs in arms for run in runs]))],
                   *([key, str(environment[key]).splitlines()[0]]
                     for key in ('Python', 'PyTorch', 'TorchVision', 'OpenCV',
-                                'MMEngine', 'GCC') if key in environment)])]
+                                'MMEngine', 'mmcv', 'mmdet', 'numpy',
+                                'pycocotools', 'GCC')
+                    if key in environment)])]
     with written_whole(out_dir / 'figures.json') as part:
         part.write_text(json.dumps({name: [dict(
             run=run.label, state=run.state,

@@ -5,6 +5,7 @@ A process a run, so that one that fails or is killed takes no other along.
 
 import fcntl
 import json
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ from pathlib import Path
 import tresnet_det
 
 from ..atomic import written_whole
-from .plan import Run, evaluator_of
+from .equality import evaluator_of
+from .run import Run
 
 __all__ = ['commit', 'evaluate', 'train']
 
@@ -25,15 +27,24 @@ HEARTBEAT = 30  # seconds between looks at a run's log
 
 
 def commit() -> str:
-    """The version of this package and, in a clone, git's name of it."""
-    described = subprocess.run(
-        ['git', 'describe', '--always', '--dirty', '--abbrev=10'],
-        cwd=Path(tresnet_det.__file__).parent, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True)
+    """The version of this package and, in a clone of it, git's name of it."""
+    folder = Path(tresnet_det.__file__).parent
+
+    def git(*command: str) -> str:
+        try:
+            return subprocess.run(
+                ['git', *command], cwd=folder, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, text=True, check=True
+            ).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):  # no git, no clone
+            return ''
+
     version = f'tresnet_det {tresnet_det.__version__}'
-    if described.returncode:
+    # An installed package may lie in another project's clone.
+    if not git('ls-files', '__init__.py'):
         return version
-    return f'{version}, commit {described.stdout.strip()}'
+    described = git('describe', '--always', '--dirty', '--abbrev=10')
+    return f'{version}, commit {described}'
 
 
 @contextmanager
@@ -55,13 +66,15 @@ def _claimed(run: Run) -> Iterator[int]:
         yield lock.fileno()
 
 
-def _call(run: Run, lock: int, gpus: int, tool: str, *arguments: str) -> None:
+def _call(run: Run, lock: int, tool: str, *arguments: str,
+          gpus: int | None = None) -> None:
     """Runs one of our tools; its output goes to ``output.log``.
 
     Raises:
         RuntimeError: It failed; the last lines of its output.
     """
     launcher: list[str] = []
+    gpus = gpus or run.gpus or 1
     if gpus > 1:
         launcher = ['-m', 'torch.distributed.run', '--standalone',
                     f'--nproc_per_node={gpus}']
@@ -89,23 +102,37 @@ def _call(run: Run, lock: int, gpus: int, tool: str, *arguments: str) -> None:
         process.wait()
         raise
     if status:
-        last = [line for line in log.read_text(errors='replace').splitlines()
-                if line.strip()][-3:]
-        raise RuntimeError(f'{tool} stopped with status {status}:\n'
-                           + '\n'.join(last) + f'\n(all of it: {log})')
+        raise RuntimeError(
+            f'{tool} stopped with status {status}:\n'
+            f'{_last_words(log.read_text(errors="replace"))}\n'
+            f'(all of it: {log})')
 
 
-def train(run: Run, gpus: int = 1) -> None:
-    """Trains a run from where it is to its end, on this machine.
+def _last_words(text: str) -> str:
+    """Why a tool stopped: its last error, else its last lines.
+
+    What a launcher says after that is about processes only.
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines
+              if re.match(r'(\[rank\d+\]: )?([\w.]*error\b|[\w.]+Error\b)',
+                          line, re.IGNORECASE)
+              and 'ChildFailedError' not in line]
+    return '\n'.join(errors[-1:] or lines[-3:])
+
+
+def train(run: Run) -> None:
+    """Trains a planned run from where it is to its end, on this machine.
 
     Args:
         run: What to train; nothing is done if it is finished.
-        gpus: Processes, one a GPU.
 
     Raises:
         RuntimeError: The training failed.
+        UserError: None of its checkpoints is whole.
     """
     with _claimed(run) as lock:
+        begun = run.checkpoint is not None
         if run.finished:
             return
         config = run.out_dir / 'config' / f'{run.arm}.py'
@@ -114,22 +141,32 @@ def train(run: Run, gpus: int = 1) -> None:
         with open(run.work_dir / 'started.jsonl', 'a') as record:
             record.write(json.dumps(dict(
                 time=time.strftime('%F %T'), code=commit(), after=run.done,
-                processes=gpus)) + '\n')
-        _call(run, lock, gpus, 'train.py', str(config), '--work-dir',
-              str(run.work_dir), '--resume')
+                processes=run.gpus)) + '\n')
+        _call(run, lock, 'train.py', str(config), '--work-dir',
+              # MMDetection's --resume leaves load_from out.
+              str(run.work_dir), *(['--resume'] if begun else []))
+        run.ended.touch()
 
 
 def evaluate(run: Run, gpus: int = 1) -> None:
-    """Writes a finished run's detections on the val split, once.
+    """Writes a finished run's detections on the val split.
+
+    Args:
+        run: What to evaluate; nothing is done if it is not finished, or if
+            the detections are of its last checkpoint and annotations.
+        gpus: Processes.
 
     Raises:
         RuntimeError: The evaluation failed.
     """
     with _claimed(run) as lock:
-        if run.detections.exists():
+        if not run.finished or run.is_evaluated:
             return
+        run.evaluated.unlink(missing_ok=True)
         with written_whole(run.detections) as part:
             cfg = deepcopy(run.cfg)
+            # A run that was resumed wrote that into its config.
+            cfg.merge_from_dict(dict(resume=False, load_from=None))
             cfg.test_cfg = dict(type='TestLoop')
             cfg.test_dataloader = cfg.val_dataloader
             cfg.test_evaluator = dict(
@@ -138,6 +175,7 @@ def evaluate(run: Run, gpus: int = 1) -> None:
             config = run.out_dir / 'config' / f'{run.arm}_evaluation.py'
             with written_whole(config) as half:
                 cfg.dump(half)
-            _call(run, lock, gpus, 'test.py', str(config),
-                  str(run.checkpoint), '--work-dir',
-                  str(run.out_dir / 'evaluation'))
+            _call(run, lock, 'test.py', str(config), str(run.checkpoint),
+                  '--work-dir', str(run.out_dir / 'evaluation'), gpus=gpus)
+        with written_whole(run.evaluated) as half:
+            half.write_text(json.dumps(run.subject))
