@@ -8,16 +8,11 @@
 # choice. Not run on the real data.
 _base_ = [
     'mmpretrain::_base_/datasets/cifar10_bs16.py',
-    'mmpretrain::_base_/schedules/cifar10_bs128.py',
-    'mmpretrain::_base_/default_runtime.py', './_base_/tresnet-m.py'
+    'mmpretrain::_base_/default_runtime.py', './_base_/one-cycle.py',
+    './_base_/tresnet-m_in21k.py'
 ]
 data_preprocessor = _base_.rgb_in_0_1
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='timm://tresnet_m.miil_in21k_ft_in1k')),
-    head=dict(num_classes=10))
+model = dict(head=dict(num_classes=10))
 train_dataloader = dict(
     dataset=dict(pipeline=[
         dict(type='RandomCrop', crop_size=32, padding=4),
@@ -30,13 +25,3 @@ val_dataloader = dict(
         pipeline=[dict(type='Resize', scale=224),
                   dict(type='PackInputs')]))
 test_dataloader = val_dataloader
-max_epochs = 40
-optim_wrapper = dict(optimizer=dict(lr=0.01))
-param_scheduler = dict(
-    _delete_=True,
-    type='OneCycleLR',
-    eta_max=0.01,
-    total_steps=max_epochs,
-    by_epoch=True,
-    convert_to_iter_based=True)
-train_cfg = dict(max_epochs=max_epochs)

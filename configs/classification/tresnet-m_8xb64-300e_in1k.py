@@ -17,8 +17,8 @@
 # on the real data.
 _base_ = [
     'mmpretrain::_base_/datasets/imagenet_bs64.py',
-    'mmpretrain::_base_/schedules/imagenet_bs256.py',
-    'mmpretrain::_base_/default_runtime.py', './_base_/tresnet-m.py'
+    'mmpretrain::_base_/default_runtime.py', './_base_/one-cycle.py',
+    './_base_/tresnet-m.py'
 ]
 data_preprocessor = _base_.rgb_in_0_1
 train_dataloader = dict(
@@ -34,12 +34,6 @@ max_epochs = 300
 optim_wrapper = dict(
     optimizer=dict(lr=0.4, nesterov=True),  # 512 images a step
     paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0))
-param_scheduler = dict(
-    _delete_=True,
-    type='OneCycleLR',
-    eta_max=0.4,
-    total_steps=max_epochs,
-    by_epoch=True,
-    convert_to_iter_based=True)
+param_scheduler = dict(eta_max=0.4, total_steps=max_epochs)
 train_cfg = dict(max_epochs=max_epochs)
 auto_scale_lr = dict(base_batch_size=512)

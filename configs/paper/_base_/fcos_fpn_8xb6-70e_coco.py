@@ -1,8 +1,12 @@
 # What both arms of the paper's comparison share (arXiv:2003.13630v3): all but
 # the backbone with the input it expects. README.md lists what the paper
 # leaves open.
-_base_ = 'mmdet::fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-' \
-    'centeronreg-giou_1x_coco.py'
+_base_ = [
+    'mmdet::fcos/'
+    'fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py',
+    '../../_base_/tresnet-m.py'
+]
+custom_hooks = [*_base_.custom_hooks, dict(type='ValLossHook')]
 
 # Augmentation as in SSD (arXiv:1512.02325, section 2.2), resized as in FCOS.
 train_pipeline = [
