@@ -1,4 +1,7 @@
-"""Every config parses, builds, takes a training step and predicts."""
+"""What the configs of detectors say.
+
+That each of them trains and predicts: test_config_steps.py.
+"""
 
 from collections import Counter
 from copy import deepcopy
@@ -11,9 +14,6 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.registry import init_default_scope
-from one_step import check_one_step_and_one_prediction
-
-from tresnet_det.archs import ARCHS
 
 PROJECT = Path(__file__).parents[1]
 ROOT = PROJECT / 'configs'
@@ -62,20 +62,6 @@ def epochs(cfg):
         cfg.train_dataloader.dataset)[1]
 
 
-@pytest.fixture(scope='module', params=BUILT)
-def built(request):
-    """A config and its model, of random weights, one block a stage."""
-    init_default_scope('mmdet')
-    cfg = read(request.param)
-    model = deepcopy(cfg.model)
-    model.backbone.init_cfg = None
-    if 'arch' in model.backbone:
-        model.backbone.arch = ARCHS[model.backbone.arch]._replace(
-            depths=(1, 1, 1, 1))._asdict()
-    torch.manual_seed(0)
-    return cfg, MODELS.build(model)
-
-
 @pytest.mark.parametrize('name', OF_TRESNET)
 def test_shared_part(name):
     cfg, backbone = read(name), read(name).model.backbone
@@ -90,8 +76,11 @@ def test_shared_part(name):
             f'timm://tresnet_{backbone.arch}.')
 
 
-def test_input_is_rgb_in_0_1(built):
-    cfg, model = built
+@pytest.mark.parametrize('name', BUILT)
+def test_input_is_rgb_in_0_1(name):
+    cfg = read(name)
+    init_default_scope('mmdet')
+    preprocessor = MODELS.build(cfg.model.data_preprocessor)
     if (cfg.model.backbone.type == 'ResNet'
             and cfg.model.backbone.get('init_cfg')):
         expected = [(0 - 123.675) / 58.395, (51 - 116.28) / 57.12,
@@ -100,13 +89,15 @@ def test_input_is_rgb_in_0_1(built):
         expected = [0.0, 0.2, 1.0]
     colour = torch.tensor([255, 51, 0], dtype=torch.uint8)  # BGR, as loaded
     image = colour[:, None, None].expand(3, 40, 70)
-    inputs = model.data_preprocessor(dict(inputs=[image]))['inputs']
+    inputs = preprocessor(dict(inputs=[image]))['inputs']
     assert inputs.shape == (1, 3, 64, 96)
     assert inputs[0, :, 0, 0].tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_whole_model_builds_and_its_neck_fits(built):
-    cfg = built[0]
+@pytest.mark.parametrize('name', BUILT)
+def test_whole_model_builds_and_its_neck_fits(name):
+    cfg = read(name)
+    init_default_scope('mmdet')
     with torch.device('meta'):
         model = MODELS.build(deepcopy(cfg.model))
     inputs = torch.zeros(1, 3, 64, 64, device='meta')
@@ -126,12 +117,6 @@ def test_classes_are_counted(name):
         cfg.val_dataloader.dataset.ann_file)
     assert cfg.test_dataloader == cfg.val_dataloader
     assert cfg.test_evaluator == cfg.val_evaluator
-
-
-def test_one_step_and_one_prediction(built):
-    cfg, model = built
-    check_one_step_and_one_prediction(
-        model, next(values(cfg.model, 'num_classes')))
 
 
 @pytest.mark.parametrize('name', COCO)
