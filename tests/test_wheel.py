@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tresnet_det.demo_data import make_demo_data
+from tresnet_det.trials.small_demo import small_demo
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ('LICENSE', 'MANIFEST.in', 'model-index.yml', 'pyproject.toml',
           'setup.cfg', 'README.md', 'configs', 'tools', 'tresnet_det')
@@ -38,6 +41,16 @@ print(json.dumps(dict(
     arch=get_config('tresnet_det::mask_rcnn/'
                     'mask-rcnn_tresnet-v2_l_fpn_1x_coco.py').model.backbone.arch,
 )))
+'''
+# A module of the user's own: where the package was imported from.
+WITNESS = '''
+import atexit
+import pathlib
+import sys
+
+atexit.register(lambda: pathlib.Path('imported').write_text('\\n'.join(
+    module.__file__ for name, module in sys.modules.items()
+    if name.partition('.')[0] == 'tresnet_det')))
 '''
 
 
@@ -101,6 +114,24 @@ def test_tools_run(installed, tmp_path):
     tool = installed / 'tresnet_det' / '.mim' / 'tools' / 'train.py'
     assert '--auto-scale-lr' in run(tool, '--help', cwd=tmp_path,
                                     PYTHONPATH=str(installed))
+
+
+def test_trains(installed, tmp_path):
+    """A config by name, with the tool that came along, outside the tree."""
+    data, work_dir = tmp_path / 'data', tmp_path / 'work_dir'
+    make_demo_data(data, 8, 2, size=64)
+    (tmp_path / 'witness.py').write_text(WITNESS)
+    (tmp_path / 'user.py').write_text(small_demo(
+        Path('tresnet_det::demo/fcos_tresnet-m_fpn_demo.py'), data, work_dir,
+        epochs=1) + "custom_imports = dict(imports=['witness'])\n")
+    tool = installed / 'tresnet_det' / '.mim' / 'tools' / 'train.py'
+    printed = run(tool, 'user.py', cwd=tmp_path,
+                  PYTHONPATH=f'{installed}{os.pathsep}{tmp_path}')
+    assert 'coco/bbox_mAP' in printed
+    assert (work_dir / 'iter_2.pth').exists()
+    imported = (tmp_path / 'imported').read_text().splitlines()
+    assert len(imported) > 10
+    assert all(installed in Path(path).parents for path in imported)
 
 
 def test_configs_resolve_in_the_source_tree():
