@@ -16,4 +16,5 @@ param_scheduler = [
 ]
 default_hooks = dict(
     logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=2))
+auto_scale_lr = dict(base_batch_size=4)
 randomness = dict(seed=0)
