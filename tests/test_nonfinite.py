@@ -1,5 +1,6 @@
 """A training whose numbers go wrong stops, says where, and spoils nothing."""
 
+import errno
 import json
 import math
 import os
@@ -7,10 +8,12 @@ import socket
 from functools import partial
 from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 import torch.multiprocessing as mp
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim.optimizer import amp_optimizer_wrapper
@@ -21,6 +24,7 @@ from torch import nn
 
 import tresnet_det  # noqa: F401  registers the hook
 from tresnet_det.hooks import NonFiniteError
+from tresnet_det.trials.kill_and_resume import differences
 
 NUMBER = count()  # MMEngine keeps loggers by the experiment's name
 
@@ -36,16 +40,25 @@ class Toy(BaseModel):
         self.second = nn.Linear(3, 1)
 
     def forward(self, inputs, data_samples, mode):
+        if mode == 'predict':
+            return data_samples
         x = torch.stack(inputs)
         hidden = self.norm(self.first(x))
         loss = self.second(hidden).square().mean()
-        tricks = [sample.trick for sample in data_samples]
+        tricks = {word for sample in data_samples
+                  for word in sample.trick.split()}
         if 'gradient' in tricks:  # the root of 0 has no finite slope
             loss = loss + (0 * hidden.square().sum()).sqrt()
         if 'huge' in tricks:
             loss = loss * 1e6
         if 'loss' in tricks:
             loss = loss + torch.tensor(torch.inf)
+        if 'both' in tricks:
+            loss = loss * math.nan
+        if 'large' in tricks:
+            loss = loss * 1e30
+        if 'statistics' in tricks:  # which the loss does not show
+            self.norm.running_var.data.fill_(math.inf)
         return dict(loss=loss)
 
 
@@ -60,14 +73,14 @@ def batches(tricks, size):
 
 
 def run(tmp_path, tricks, epochs=2, hook=None, optim=None, checkpoint=None,
-        size=2, **options):
+        size=2, train_cfg=None, **options):
     runner = Runner(
         Toy(), str(tmp_path),
         train_dataloader=dict(
             dataset=batches(tricks, size), batch_size=2,
             sampler=dict(type='DefaultSampler', shuffle=False),
             collate_fn=dict(type='pseudo_collate')),
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        train_cfg=train_cfg or dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(
             dict(optimizer=dict(type='SGD', lr=0.1)), **(optim or {})),
         default_hooks=dict(checkpoint=dict(
@@ -169,6 +182,57 @@ def test_bad_weights_are_never_written(tmp_path, by_epoch):
     assert not list(tmp_path.glob('*.pth'))
 
 
+ITERATIONS = dict(type='IterBasedTrainLoop', max_iters=5)
+
+
+@pytest.mark.parametrize('train_cfg', [None, ITERATIONS])
+@pytest.mark.parametrize('checkpoint, kept', [
+    (dict(interval=2), 'iter_4.pth'),  # and the last iteration's
+    (dict(interval=2, save_begin=1, save_last=False), 'iter_3.pth')])
+def test_each_iteration_that_saves_is_looked_at(tmp_path, train_cfg,
+                                                checkpoint, kept):
+    error = run(tmp_path, ['', '', '', '', 'statistics'], epochs=1,
+                train_cfg=train_cfg, checkpoint=dict(
+                    checkpoint, by_epoch=False, max_keep_ckpts=1))[1]
+    assert 'iteration 5' in error and '(norm.running_var)' in error
+    assert [path.name for path in tmp_path.glob('*.pth')] == [kept]
+
+
+class Perfect(BaseMetric):
+    """A first figure is the best so far, whatever the weights are."""
+
+    def process(self, data_batch, data_samples):
+        self.results.append(None)
+
+    def compute_metrics(self, results):
+        return dict(AP=1.0)
+
+
+@pytest.mark.parametrize('trick', ['', 'statistics'])
+def test_bad_weights_are_never_the_best(tmp_path, trick):
+    error = run(tmp_path, ['', trick, ''], train_cfg=dict(
+        ITERATIONS, val_interval=2), val_cfg=dict(), val_dataloader=dict(
+            dataset=batches([''], 2), batch_size=2,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate')),
+        val_evaluator=Evaluator(Perfect()), checkpoint=dict(
+            interval=9, save_best='AP', rule='greater', by_epoch=False))[1]
+    assert bool(error) == bool(trick) != bool([*tmp_path.glob('best_*.pth')])
+
+
+def test_too_large_is_told_from_not_finite(tmp_path):
+    error = run(tmp_path, ['large'])[1]
+    assert 'the gradients are too large, their norm is not finite' in error
+
+
+def test_full_disk_hides_no_reason(tmp_path):
+    full = OSError(errno.ENOSPC, 'No space left on device')
+    with patch('tresnet_det.hooks.nonfinite.written_whole', side_effect=full):
+        error = run(tmp_path, ['loss'])[1]
+    assert 'the loss is not finite (inf); first not finite: the value' in error
+    assert 'could not be written whole ([Errno 28] No space left' in error
+
+
 @pytest.fixture(params=[False, True], ids=['', 'fused'])
 def amp_on_cpu(monkeypatch, request):
     """MMEngine offers AMP on accelerators only; torch scales on a CPU too."""
@@ -199,6 +263,55 @@ def test_scaler_may_not_skip_for_ever(tmp_path, amp_on_cpu, trick):
         assert 'iteration 5' in error and 'images: 40, 41' in error
     else:  # a finite gradient: the scaler took the step
         assert 'the loss is not finite (inf)' in error
+
+
+def test_steps_are_counted_not_iterations(tmp_path, amp_on_cpu):
+    """Between two updates no step can be skipped, nor taken."""
+    error = run(tmp_path, ['', '', *['gradient'] * 10], optim=dict(
+        amp_on_cpu, accumulative_counts=2), hook=dict(max_skipped_steps=4))[1]
+    assert 'iteration 10' in error and '4 steps in succession' in error
+
+
+def test_scaler_judges_what_was_accumulated(tmp_path, amp_on_cpu):
+    """A bad loss between two updates is no other than at an update."""
+    accumulating = dict(amp_on_cpu, accumulative_counts=2)
+    runner, error = run(tmp_path / '1', ['', '', 'both', '', '', 'both'],
+                        epochs=1, optim=accumulating)
+    assert error is None
+    assert runner.optim_wrapper.loss_scaler.get_scale() == 2.0**(16 - 2)
+    runner, error = run(tmp_path / '2', ['', '', 'loss', '', '', ''],
+                        epochs=1, optim=accumulating)
+    assert 'iteration 3: the loss is not finite (inf)' in error
+    assert 'images: 20, 21' in error and runner.iter == 3  # the fourth's
+
+
+def test_skipped_step_may_have_to_save(tmp_path, amp_on_cpu):
+    error = run(tmp_path, ['', 'gradient statistics', ''], optim=amp_on_cpu,
+                checkpoint=dict(interval=2, by_epoch=False))[1]
+    assert 'iteration 2' in error and '(norm.running_var)' in error
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_resuming_with_skipped_steps(tmp_path, amp_on_cpu):
+    """The scale and what counts towards it are in the checkpoint."""
+    # Not in the first update: torch's fused SGD has no momentum then, and
+    # leaves what was in the memory.
+    tricks = ['', '', 'both', '', '', '', '', '']
+    optim = dict(amp_on_cpu, accumulative_counts=2, optimizer=dict(
+        amp_on_cpu['optimizer'], momentum=0.9), loss_scale=dict(
+            init_scale=2.0**10, growth_interval=3))
+    options = dict(optim=optim, train_cfg=dict(ITERATIONS, max_iters=12),
+                   checkpoint=dict(interval=6, by_epoch=False))
+    assert not run(tmp_path / 'whole', tricks, **options)[1]
+    first = tmp_path / 'whole' / 'iter_6.pth'
+    scales = [torch.load(path, weights_only=True)['optimizer']['loss_scaler']
+              for path in (first, first.with_name('iter_12.pth'))]
+    assert scales[0]['scale'] == 2.0**9 and scales[0] != scales[1]
+    assert not run(tmp_path / 'resumed', tricks, load_from=str(first),
+                   resume=True, **options)[1]
+    names, count = differences(*(
+        tmp_path / name / 'iter_12.pth' for name in ('whole', 'resumed')))
+    assert not names and count > 10
 
 
 def test_poisoned_statistics_stop_at_once(tmp_path, amp_on_cpu):
