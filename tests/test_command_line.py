@@ -1,5 +1,7 @@
 """Errors that a user can mend are a line, all others a traceback."""
 
+import errno
+
 import pytest
 from torch._utils import ExceptionWrapper
 
@@ -42,8 +44,13 @@ def test_paths_are_told():
         tell_user_errors(open)('no/such/file')
 
 
+def test_full_disks_are_told():
+    with pytest.raises(SystemExit, match='No space left on device: .a.txt'):
+        tool(OSError(errno.ENOSPC, 'No space left on device', 'a.txt'))()
+
+
 @pytest.mark.parametrize('error', [ValueError('x'), KeyError('x'),
-                                   OSError(28, 'No space left on device'),
+                                   OSError(errno.EIO, 'x'),
                                    ConnectionError('x')])
 def test_others_keep_their_traceback(error):
     with pytest.raises(type(error)):

@@ -122,6 +122,33 @@ def test_other_data_sets_pass(ann_file):
     check_dataset(dict(type='mmdet.LVISV1Dataset', ann_file=str(ann_file)))
 
 
+def test_panoptic_annotations_pass(tmp_path):
+    """Their boxes are in ``segments_info``, which CocoDataset has not."""
+    (tmp_path / 'ann.json').write_text(json.dumps(dict(
+        images=[dict(id=7, file_name='a.jpg', width=64, height=64)],
+        annotations=[dict(image_id=7, file_name='a.png', segments_info=[dict(
+            id=8, category_id=1, area=100, bbox=[5, 5, 10, 10], iscrowd=0)])],
+        categories=[dict(id=1, name='cat', isthing=1)])))
+    check_dataset(dict(
+        type='mmdet.CocoPanopticDataset', data_root=str(tmp_path),
+        ann_file='ann.json', data_prefix=dict(img='', seg=''), metainfo=dict(
+            classes=['cat'], thing_classes=['cat'], stuff_classes=[])))
+
+
+@pytest.mark.parametrize('place', [
+    dict(data_prefix=dict(img='http://no.such.host/images')),
+    dict(backend_args=dict(backend='local'))])
+def test_images_are_looked_for_on_disks_alone(ann_file, place):
+    cfg = dict(coco(ann_file, FILE), **place)
+    check_dataset(cfg)
+    (ann_file.parent / 'a.png').unlink()
+    if 'backend_args' in place:
+        with pytest.raises(ValueError, match='images .* are not there'):
+            check_dataset(cfg)
+    else:
+        check_dataset(cfg)
+
+
 @pytest.mark.parametrize('first_id, test_mode, warned', [
     (0, True, True), (0, False, False), (1, True, False)])
 def test_id_0_is_told_where_it_counts(ann_file, first_id, test_mode, warned):

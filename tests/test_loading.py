@@ -4,6 +4,7 @@ a line in a list."""
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -121,6 +122,25 @@ def test_same_as_mmcv_where_nothing_is_wrong(tmp_path):
             k: v for k, v in theirs.items() if k != 'img'}
     gone = dict(img_path=str(tmp_path / 'b.png'))
     assert LoadCheckedImage(ignore_empty=True).transform(gone) is None
+
+
+def test_other_places_than_disks(tmp_path):
+    """With errors of their own, and the old way to name them."""
+    Image.fromarray(RGB).save(tmp_path / 'a.png')
+    with patch('mmengine.fileio.FileClient.infer_client') as client:
+        client().get.return_value = (tmp_path / 'a.png').read_bytes()
+        results = LoadCheckedImage(file_client_args=dict(
+            backend='petrel')).transform(dict(img_path='s3://a.png'))
+    assert (results['img'][..., ::-1] == RGB).all()
+    log = tmp_path / 'log.txt'
+    loading = LoadCheckedImage(skip_log=str(log))
+    with patch('mmengine.fileio.get', side_effect=LookupError('no such key')):
+        assert loading.transform(dict(img_path='s3://b.png')) is None
+    assert log.read_text() == (
+        'left out: s3://b.png cannot be read: no such key\n')
+    with pytest.raises(ImportError), \
+            patch('mmengine.fileio.get', side_effect=ImportError):
+        loading.transform(dict(img_path='s3://b.png'))
 
 
 def test_every_pipeline_of_a_data_set_is_changed(tmp_path):

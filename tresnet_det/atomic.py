@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ['remove_unfinished', 'written_whole']
@@ -14,7 +14,9 @@ __all__ = ['remove_unfinished', 'written_whole']
 def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a path beside ``path`` that becomes ``path`` at the end.
 
-    What the block wrote there is dropped if it raises.
+    What the block wrote there is dropped if it raises. A file is on the disk
+    when this returns, so what it makes superfluous may be deleted: not even a
+    loss of power then leaves neither. A folder's files are not waited for.
 
     Args:
         path: File to write or replace, or folder to make. The path given has
@@ -30,7 +32,19 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
             prefix=f'.{path.name}.', dir=path.parent) as scratch:
         part = Path(scratch, path.name)
         yield part
+        if part.is_file():
+            _wait_for_disk(part)
         os.replace(part, path)
+        with suppress(OSError):  # not every system can do this to a folder
+            _wait_for_disk(path.parent)
+
+
+def _wait_for_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_unfinished(folder: str | os.PathLike, pattern: str) -> None:

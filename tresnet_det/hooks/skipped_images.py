@@ -15,6 +15,9 @@ _SHOWN = 20
 class SkippedImagesHook(Hook):
     """Tells at the end, and after each evaluation, what was skipped.
 
+    Each start of a run counts anew, as the file lies in the folder of its
+    log; an epoch meets all images, so after a resumed one the list is whole.
+
     Args:
         log: File to which ``LoadCheckedImage`` adds a line whenever an image
             fails, in whichever process.

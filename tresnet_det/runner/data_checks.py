@@ -13,6 +13,7 @@ from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
+from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.logging import print_log
 
 from ..annotation_checks import (check_annotations, check_images_exist,
@@ -95,8 +96,10 @@ def check_dataset(cfg: Mapping[str, Any], allow_subset: bool = False,
             check_dataset(part, allow_subset, allow_missing)
     kind = cfg['type']
     kind = DATASETS.get(kind) if isinstance(kind, str) else kind
-    # LVIS and Objects365 inherit from CocoDataset and number in their own way.
-    if getattr(kind, 'load_data_list', None) is not CocoDataset.load_data_list:
+    # Others inherit from it and number (LVIS, Objects365) or read annotations
+    # (panoptic ones) in their own way.
+    if any(getattr(kind, method, None) is not getattr(CocoDataset, method)
+           for method in ('load_data_list', 'parse_data_info')):
         return
     # Built without reading anything, it resolves paths and defaults.
     dataset = DATASETS.build(dict(cfg, lazy_init=True))
@@ -106,9 +109,10 @@ def check_dataset(cfg: Mapping[str, Any], allow_subset: bool = False,
     check_class_names(dataset.metainfo['classes'],
                       [category['name'] for category in content['categories']],
                       ann_file, allow_subset)
-    if not dataset.backend_args:
-        check_images_exist(content, dataset.data_prefix.get('img', ''),
-                           ann_file, allow_missing)
+    folder = dataset.data_prefix.get('img', '')
+    if isinstance(get_file_backend(folder, backend_args=dataset.backend_args),
+                  LocalBackend):
+        check_images_exist(content, folder, ann_file, allow_missing)
     _check_something_left(content, dataset)
     if dataset.test_mode and any(
             a['id'] == 0 for a in content.get('annotations', ())):

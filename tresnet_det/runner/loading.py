@@ -70,10 +70,16 @@ class LoadCheckedImage(LoadImageFromFile):
 
     def _load(self, path: str, results: Mapping[str, Any]) -> np.ndarray:
         try:
-            content = fileio.get(path, backend_args=self.backend_args)
-        except OSError as error:
-            raise UserError(
-                f'cannot be read: {error.strerror or error}') from error
+            if self.file_client_args is None:
+                content = fileio.get(path, backend_args=self.backend_args)
+            else:  # deprecated, yet MMCV's heeds it
+                content = fileio.FileClient.infer_client(
+                    self.file_client_args, path).get(path)
+        except ImportError:  # of the backend: no image's fault
+            raise
+        except Exception as error:  # each backend has errors of its own
+            text = getattr(error, 'strerror', None) or error
+            raise UserError(f'cannot be read: {text}') from error
         if not content:
             raise UserError('is empty (0 bytes)')
         if not _is_whole(content):
