@@ -290,6 +290,9 @@ TRAINING = {  # what is wrong -> how it comes about, words of the error
         lambda b: (state(lambda c: dict(c, **without_head(c)))(b),
                    option('--resume', b.checkpoint)(b)),
         ['epoch_1.pth', 'bbox_head', 'missing']),
+    'resume from weights of a run': (
+        lambda b: option('--resume', b.checkpoint)(b),
+        ['epoch_1.pth', 'no optimizer, no param_schedulers', 'load_from = ']),
     'work_dir a file': (lambda b: b.work_dir.touch(),
                         ['work_dir', 'run is a file', '--work-dir']),
     'work_dir read-only': (read_only, ['work_dir', 'read-only']),

@@ -20,8 +20,11 @@ class Run(SimpleNamespace):
     def __init__(self, folder, hub=None, **hook):
         super().__init__(
             work_dir=str(folder), epoch=0, iter=0, beside=[],
+            max_epochs=2, max_iters=6,
+            optim_wrapper=SimpleNamespace(_accumulative_counts=2),
             message_hub=MessageHub('test'),
-            hook=WholeCheckpointHook(interval=1, rule='greater', **hook))
+            hook=WholeCheckpointHook(**dict(
+                dict(interval=1, rule='greater'), **hook)))
         if hub is not None:
             self.message_hub.load_state_dict(hub)
         self.hook.before_train(self)
@@ -56,6 +59,17 @@ def test_oldest_goes_after_the_new_one_is_whole(tmp_path):
     assert run.files() == ['epoch_2.pth']
     assert (tmp_path / 'last_checkpoint').read_text() == str(
         tmp_path / 'epoch_2.pth')
+
+
+@pytest.mark.parametrize('hook, every', [
+    (dict(by_epoch=False), 1), (dict(by_epoch=False, interval=2), None),
+    (dict(by_epoch=False, interval=2, save_begin=1), 2),
+    (dict(), 3), (dict(interval=2), None)])
+def test_gradients_on_their_way_are_in_no_checkpoint(tmp_path, caplog, hook,
+                                                     every):
+    Run(tmp_path, **dict(dict(interval=1), **hook))
+    assert bool(caplog.messages) == bool(every)
+    assert not every or f'written every {every} iterations' in caplog.text
 
 
 def test_all_are_kept(tmp_path):

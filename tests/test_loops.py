@@ -19,10 +19,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.registry import HOOKS, RUNNERS
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import tresnet_det  # noqa: F401
 from tresnet_det.demo_data import make_demo_data
+from tresnet_det.runner.resumable import ResumableRunner
 from tresnet_det.runner.resume import damage
 from tresnet_det.trials.kill_and_resume import differences
 from tresnet_det.trials.small_demo import small_demo
@@ -168,6 +172,78 @@ def test_workers_change_nothing(tmp_path, data, whole):
     assert train(tmp_path, data, resume=True, **workers,
                  **{'randomness.seed': None}) == 0
     assert_same_end(whole, tmp_path)
+
+
+class Counting(BaseModel):
+    """Its loss is the numbers of the images that it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, inputs, mode):
+        return dict(loss=self.weight + inputs.sum())
+
+
+def count(folder, epochs, batch_size=2, by_config=True, **options):
+    """Trains on twelve numbers in their order.
+
+    Returns:
+        The runner, the sums of its batches, their places in the epoch, and
+        the warnings of the loop.
+    """
+    sums, places = [], []
+
+    class Note(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None,
+                             outputs=None):
+            sums.append(outputs['loss'].round().int().item())
+            places.append(batch_idx)
+
+    data = dict(dataset=TensorDataset(torch.arange(12.)),
+                batch_size=batch_size)
+    loader = dict(data, sampler=dict(type='DefaultSampler', shuffle=False),
+                  collate_fn=dict(type='default_collate')
+                  ) if by_config else DataLoader(**data)
+    with patch('mmengine.runner.runner.collect_env', dict), \
+            patch('tresnet_det.runner.loops.print_log') as log:
+        runner = ResumableRunner(
+            Counting(), str(folder), loader,
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-9)),
+            default_hooks=dict(checkpoint=dict(
+                type='CheckpointHook', interval=4, by_epoch=False)),
+            custom_hooks=[Note()], experiment_name=f'{folder}_{options}',
+            randomness=dict(seed=0), **options)
+        runner.train()
+    return runner, sums, places, [call.args[0] for call in log.call_args_list]
+
+
+@pytest.mark.parametrize('by_config', [True, False])
+def test_within_an_epoch(tmp_path, by_config):
+    """A loader that was handed over is no reason to train for longer."""
+    count(tmp_path / 'a', 2, by_config=by_config)
+    resumed, sums, places, warnings = count(
+        tmp_path / 'b', 2, by_config=by_config, resume=True,
+        load_from=str(tmp_path / 'a' / 'iter_4.pth'))
+    assert resumed.iter == 12
+    assert sums == [17, 21, 1, 5, 9, 13, 17, 21]
+    assert places == [4, 5, 0, 1, 2, 3, 4, 5]
+    assert len(warnings) == 1 - by_config
+    assert by_config or 'the first 4 batches' in warnings[0]
+
+
+@pytest.mark.parametrize('checkpoint, anew', [
+    ('iter_4.pth', True), ('iter_6.pth', False)])
+def test_other_batches(tmp_path, checkpoint, anew):
+    """At the end of an epoch it shows in the schedules alone."""
+    count(tmp_path / 'a', 1)
+    resumed, sums, _, (warning, *more) = count(
+        tmp_path / 'b', 2, batch_size=4, resume=True,
+        load_from=str(tmp_path / 'a' / checkpoint))
+    assert 'of epochs of 6 batches, now they have 3' in warning and not more
+    assert ('begins anew' in warning) == anew
+    assert sums == [6, 22, 38] * (1 + anew)
 
 
 @contextmanager

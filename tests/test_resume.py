@@ -1,12 +1,15 @@
 """The newest whole checkpoint is found, and damaged ones are named."""
 
 import os
+import zipfile
 from unittest.mock import patch
 
 import pytest
 import torch
 
-from tresnet_det.runner.resume import damage, find_whole_checkpoint, read_seed
+from tresnet_det import UserError
+from tresnet_det.runner.resume import (choose_checkpoint, damage,
+                                       find_whole_checkpoint, read_seed)
 from tresnet_det.trials.kill_and_resume import damage_file
 
 
@@ -84,6 +87,33 @@ def test_none_is_whole(run):
 
 def test_none_yet(tmp_path):
     assert find_whole_checkpoint(tmp_path) is None
+
+
+def test_other_files_are_no_checkpoints(run):
+    for name in ('epoch_2.pth', 'iter_100.pth', 'iter_9.pth',
+                 'last_checkpoint'):
+        (run / name).rename(run / f'pretrained_{name}')
+    assert find_whole_checkpoint(run) is None
+    # Unless a run names its own so.
+    (run / 'last_checkpoint').write_text('gone/pretrained_iter_101.pth')
+    found = run / 'pretrained_iter_100.pth'
+    assert find_whole_checkpoint(run) == str(found)
+
+
+def test_choice(run):
+    newest = str(run / 'epoch_2.pth')
+    assert choose_checkpoint(run) == (newest, 2)
+    assert choose_checkpoint(run, str(run / 'iter_9.pth')) == (
+        str(run / 'iter_9.pth'), 0)
+    assert choose_checkpoint(run, 's3://a.pth') == ('s3://a.pth', None)
+    assert choose_checkpoint(run / 'no') == (None, None)
+    damage_file(run / 'epoch_2.pth', truncate=True)
+    with pytest.raises(UserError, match='epoch_2.pth, which is damaged'):
+        choose_checkpoint(run, newest)
+    with zipfile.ZipFile(newest, 'w') as archive:
+        archive.writestr('a', 'whole, and no checkpoint')
+    with pytest.raises(UserError, match='epoch_2.pth cannot be read'):
+        choose_checkpoint(run, newest)
 
 
 def test_an_address_is_taken_as_it_is(tmp_path):

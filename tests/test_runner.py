@@ -5,6 +5,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
@@ -15,6 +17,7 @@ import tresnet_det  # noqa: F401
 from tresnet_det.demo_data import CATEGORIES, make_demo_data
 from tresnet_det.hooks import IterationSeedHook, WholeCheckpointHook
 from tresnet_det.runner.loops import ResumableTrainLoop
+from tresnet_det.runner.resumable import ResumableRunner
 from tresnet_det.seeding import NumberedBatches
 
 CONFIG = Path(__file__).parents[1] / 'configs/demo/fcos_tresnet-m_fpn_demo.py'
@@ -127,6 +130,45 @@ def test_seed_is_that_of_the_checkpoint(build, tmp_path):
                        **{'randomness.seed': seed})
         assert runner.seed == 7
         assert runner._train_dataloader.batch_sampler.sampler.seed == 7
+
+
+@pytest.mark.parametrize('differ', [False, True])
+def test_processes_draw_the_same_data(build, differ):
+    """The model's draws differ where MMEngine is told so."""
+    drawn, seeds = set(), set()
+    for rank in range(2):
+        with patch('mmengine.runner.utils.get_rank', return_value=rank), \
+                patch('tresnet_det.runner.resumable.get_rank',
+                      return_value=rank):
+            runner = build(**{'randomness.diff_rank_seed': differ,
+                              'randomness.seed': 5})
+        loader = runner._train_dataloader
+        seeds |= {loader.batch_sampler.sampler.seed,
+                  loader.dataset.__getitems__.args[1]}
+        IterationSeedHook().before_train_iter(runner, 0)
+        drawn.add(torch.rand(()).item())
+    assert seeds == {5} and len(drawn) == 1 + differ
+
+
+def _one_of_two(rank, folder):
+    dist.init_process_group('gloo', rank=rank, world_size=2,
+                            init_method=f'file://{folder}/meeting')
+    runner = ResumableRunner.__new__(ResumableRunner)
+    runner.__dict__.update(_resume=True, _work_dir=str(folder), _load_from=str(
+        folder / 'cut.pth'))
+    with pytest.raises(ValueError) as error:
+        runner._choose_checkpoint()
+    (folder / f'{rank}.txt').write_text(str(error.value))
+    dist.destroy_process_group()
+
+
+def test_all_processes_are_refused_a_damaged_checkpoint(tmp_path):
+    """Alone, one leaves the others waiting until a time runs out."""
+    (tmp_path / 'cut.pth').write_bytes(b'PK')
+    mp.start_processes(_one_of_two, (tmp_path, ), nprocs=2,
+                       start_method='fork')
+    texts = {(tmp_path / f'{rank}.txt').read_text() for rank in range(2)}
+    assert len(texts) == 1 and 'cut.pth, which is damaged' in texts.pop()
 
 
 def test_other_places_than_disks_are_written_by_mmengine(build):

@@ -28,6 +28,7 @@ class WholeCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Removes what a killed run left beside its checkpoints."""
         super().before_train(runner)
+        self._warn_of_lost_gradients(runner)
         # mmengine's adds a new best score to the last checkpoint only if it
         # wrote that itself, not if it resumed from it.
         self.last_ckpt = runner.message_hub.get_info('last_ckpt')
@@ -38,6 +39,19 @@ class WholeCheckpointHook(CheckpointHook):
             remove_unfinished(runner.work_dir, 'last_checkpoint')
             if Path(self.out_dir).is_dir():
                 remove_unfinished(self.out_dir, '*.pth')
+
+    def _warn_of_lost_gradients(self, runner: Runner) -> None:
+        """No checkpoint holds gradients that wait for the next update."""
+        counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        unit = runner.max_iters // runner.max_epochs if self.by_epoch else 1
+        if self.interval > 0 and (self.interval * unit % counts
+                                  or self.save_begin * unit % counts):
+            runner.logger.warning(
+                f'checkpoints are written every {self.interval * unit} '
+                f'iterations, the weights are updated every {counts}: a run '
+                'resumed between two updates loses gradients and ends with '
+                "other numbers. Choose multiples for CheckpointHook's "
+                'interval and save_begin')
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int,
                                    meta: dict) -> None:

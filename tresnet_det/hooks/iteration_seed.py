@@ -13,10 +13,18 @@ __all__ = ['IterationSeedHook']
 
 @HOOKS.register_module()
 class IterationSeedHook(Hook):
-    """Sets all generators before each training step, see ``seeding``."""
+    """Sets all generators before each training step, see ``seeding``.
+
+    As in MMEngine, all processes begin with the same seed: layers that drop
+    units or paths drop the same ones for the first image of each process, and
+    so on. ``randomness = dict(diff_rank_seed=True)`` adds the process's
+    number to the seed of the model, here in each step; what is drawn of the
+    data stays the same.
+    """
 
     priority = 'VERY_HIGH'
 
     def before_train_iter(self, runner: Runner, batch_idx: int,
                           data_batch: Any = None) -> None:
+        # With diff_rank_seed this is the seed plus the rank.
         set_seeds(runner.seed, runner.iter)

@@ -1,6 +1,6 @@
 """Why a checkpoint of a detector could not be loaded, or not wholly."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..load_report import some
 from ..weights import read_weights
 
-__all__ = ['check_complete', 'explained']
+__all__ = ['check_complete', 'check_resumable', 'explained']
 
 
 @contextmanager
@@ -69,3 +69,25 @@ def check_complete(model: nn.Module, checkpoint: Mapping[str, Any],
             f'weights are missing ({some(lacking) or "none"}), {len(other)} '
             f'are of another shape ({some(other) or "none"}). Take the config '
             'that it was trained with')
+
+
+def check_resumable(checkpoint: Mapping[str, Any], needed: Iterable[str],
+                    file: str) -> None:
+    """mmengine goes on with a new optimizer where a file holds none.
+
+    Args:
+        checkpoint: What was loaded.
+        needed: Keys of the states that the training has.
+        file: Where from, for the message.
+
+    Raises:
+        CheckpointError: A state is missing.
+    """
+    lacking = [key for key in needed if key not in checkpoint]
+    if lacking:
+        raise CheckpointError(
+            f'{file} cannot be resumed, as it holds no {", no ".join(lacking)}'
+            ': best checkpoints have none, nor those of a CheckpointHook with '
+            'save_optimizer=False. Resume from an epoch_N.pth or iter_N.pth, '
+            f"or start from its weights: set load_from = '{file}' in the "
+            'config, without --resume')

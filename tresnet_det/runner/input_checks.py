@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import UserError
 from ..hooks import SkippedImagesHook
-from .checkpoint_checks import check_complete, explained
+from .checkpoint_checks import check_complete, check_resumable, explained
 from .data_checks import check_dataset, check_evaluator
 from .launch_checks import check_amp
 from .loading import check_when_loading
@@ -98,13 +98,20 @@ class InputCheckedRunner(Runner):
 
         Raises:
             CheckpointError: The file cannot be read or, for evaluation and
-                to resume, does not fit the model.
+                to resume, does not fit the model; or to resume, it holds no
+                state of the optimizer or the schedulers.
         """
         with explained(filename):
             checkpoint = super().load_checkpoint(filename, *args, **kwargs)
         training = isinstance(self._train_loop, BaseLoop)
         if self._resume or not training:
             check_complete(self.model, checkpoint, filename)
+        if self._resume and training:
+            check_resumable(checkpoint, [
+                key for key, part in (
+                    ('optimizer', self.optim_wrapper),
+                    ('param_schedulers', self.param_schedulers))
+                if part is not None], filename)
         return checkpoint
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:

@@ -37,8 +37,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         done = self._batches_done()
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        for idx, data_batch in enumerate(self.dataloader, done):
-            self.run_iter(idx, data_batch)
+        # Where batches cannot be skipped unread, they are read.
+        first = done if self._numbered() else 0
+        for idx, data_batch in enumerate(self.dataloader, first):
+            if idx >= done:
+                self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
@@ -46,20 +49,32 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         """Batches of this epoch that the checkpoint had; they are skipped."""
         hub, length = self.runner.message_hub, len(self.dataloader)
         # What is in the hub is in every checkpoint.
-        last = hub.get_info('epoch_begin', dict(epoch=-1))
+        last = hub.get_info('epoch_begin', dict(epoch=-1, length=length))
         done = self._iter - last['iter'] if last['epoch'] == self._epoch else 0
-        if done and last['length'] != length:
+        if self._iter and last['length'] != length:
+            ended = done == last['length']  # nothing is left of the epoch
             print_log(
-                f'the checkpoint is from the middle of an epoch of '
-                f"{last['length']} batches, now there are {length}; the epoch "
-                'begins anew', 'current', logging.WARNING)
-            done = 0
+                f"the checkpoint is of epochs of {last['length']} batches, "
+                f'now they have {length}: the data, the batch size or the '
+                'number of processes changed, while schedules go on at '
+                f'iteration {self._iter}' + (
+                    '; the epoch begins anew' if done and not ended else ''),
+                'current', logging.WARNING)
+            done = length if ended else 0
         hub.update_info('epoch_begin', dict(
             epoch=self._epoch, iter=self._iter - done, length=length))
-        batches = self.dataloader.batch_sampler
-        if isinstance(batches, NumberedBatches):
+        if self._numbered():
+            batches = self.dataloader.batch_sampler
             batches.iteration, batches.skip = self._iter, done
+        elif done:
+            print_log(
+                f'the first {done} batches of the epoch are read and passed '
+                'over, as the data loader was not built from a config',
+                'current', logging.WARNING)
         return done
+
+    def _numbered(self) -> bool:
+        return isinstance(self.dataloader.batch_sampler, NumberedBatches)
 
     def _validate(self) -> None:
         """Validates if it is due and the checkpoint is not from after it."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from mmengine.dist import broadcast_object_list, is_main_process, master_only
+from mmengine.dist import (broadcast_object_list, get_rank, is_main_process,
+                           master_only)
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
@@ -18,9 +19,8 @@ from ..atomic import written_whole
 from ..errors import UserError
 from ..hooks import IterationSeedHook, WholeCheckpointHook
 from ..seeding import numbered, seed_images
-from .checkpoint_checks import explained
 from .loops import ResumableTrainLoop
-from .resume import damage, find_whole_checkpoint, read_seed
+from .resume import choose_checkpoint
 
 __all__ = ['ResumableRunner']
 
@@ -80,11 +80,13 @@ class ResumableRunner(Runner):
                 loop.pop('by_epoch', None)
             self._choose_checkpoint()
             if isinstance(self._train_dataloader, dict):
+                # What is drawn of the data never depends on the process.
+                seed = self.seed
+                if self._randomness_cfg.get('diff_rank_seed'):
+                    seed -= get_rank()
                 self._train_dataloader = self.build_dataloader(
-                    numbered(self._train_dataloader), seed=self.seed,
-                    diff_rank_seed=self._randomness_cfg.get(
-                        'diff_rank_seed', False))
-                seed_images(self._train_dataloader, self.seed)
+                    numbered(self._train_dataloader), seed=seed)
+                seed_images(self._train_dataloader, seed)
         return super().build_train_loop(loop)
 
     # Checkpoints
@@ -94,28 +96,26 @@ class ResumableRunner(Runner):
 
         mmengine looks only after the loader is built, so that the order of
         the images follows another seed if the config names none.
+
+        Raises:
+            UserError: In all processes, see ``choose_checkpoint``.
         """
         if not self._resume:
             return
-        found = [self._load_from]
+        told: list = [None, None, None]
+        fault = None
         if is_main_process():  # one answer for all processes
-            if self._load_from is None:
-                found = [find_whole_checkpoint(self.work_dir)]
-            elif Path(self._load_from).is_file():
-                fault = damage(self._load_from)
-                if fault:
-                    raise UserError(
-                        f'cannot resume from {self._load_from}, which is '
-                        f'damaged: {fault}')
-        broadcast_object_list(found)
-        self._load_from = found[0]
+            try:
+                told[:2] = choose_checkpoint(self.work_dir, self._load_from)
+            except Exception as error:  # the others wait for the answer
+                fault, told[2] = error, str(error)
+        broadcast_object_list(told)
+        self._load_from, seed, refusal = told
+        if refusal is not None:
+            raise fault or UserError(refusal)
         if self._load_from is None:
             self._resume = False  # nothing there yet
             return
-        if not Path(self._load_from).is_file():
-            return  # an address
-        with explained(self._load_from, resume=True):
-            seed = read_seed(self._load_from)
         if seed not in (None, self._randomness_cfg.get('seed')):
             print_log(f'the seed is {seed}, from the checkpoint', 'current',
                       logging.WARNING)

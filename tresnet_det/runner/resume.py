@@ -1,6 +1,7 @@
 """Finding the checkpoint that a stopped run goes on from."""
 
 import logging
+import re
 import zipfile
 from pathlib import Path
 
@@ -9,8 +10,35 @@ from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
 from ..errors import UserError
+from .checkpoint_checks import explained
 
-__all__ = ['damage', 'find_whole_checkpoint', 'read_seed']
+__all__ = ['choose_checkpoint', 'damage', 'find_whole_checkpoint',
+           'read_seed']
+
+
+def choose_checkpoint(work_dir: str | Path, given: str | None = None
+                      ) -> tuple[str | None, int | None]:
+    """What a run resumes from, and the seed in it.
+
+    Args:
+        work_dir: Of the run, to look through if nothing is given.
+        given: A path or an address.
+
+    Returns:
+        Either may be None: there is no checkpoint yet, or no seed is known.
+
+    Raises:
+        UserError: The checkpoint is damaged or none; or all are.
+    """
+    chosen = given or find_whole_checkpoint(work_dir)
+    if chosen is None or not Path(chosen).is_file():
+        return chosen, None  # an address, or for the loader to tell
+    fault = damage(chosen) if given else None
+    if fault:
+        raise UserError(f'cannot resume from {given}, which is damaged: '
+                        f'{fault}')
+    with explained(chosen, resume=True):
+        return chosen, read_seed(chosen)
 
 
 def damage(checkpoint: str | Path) -> str | None:
@@ -31,8 +59,10 @@ def find_whole_checkpoint(work_dir: str | Path) -> str | None:
     """The newest checkpoint of a run that is whole; None before the first.
 
     First comes the one that ``last_checkpoint`` names, then the others of its
-    folder from the newest to the oldest. Best checkpoints are left out: they
-    have no optimiser. What is passed over is named in a warning.
+    folder from the newest to the oldest: those named as it is but for the
+    number, or as MMEngine names them. Best checkpoints are not, which have no
+    optimiser, nor weights that were put there. What is passed over is named
+    in a warning.
 
     Raises:
         UserError: There are checkpoints, but none is whole.
@@ -43,8 +73,9 @@ def find_whole_checkpoint(work_dir: str | Path) -> str | None:
     if named and not Path(named).exists():  # the folder was moved here
         named = str(Path(work_dir, Path(named).name))
     folder = Path(named).parent if named else Path(work_dir)
+    names = {'epoch_#.pth', 'iter_#.pth', _unnumbered(named)}
     others = sorted((path for path in folder.glob('*.pth')
-                     if not path.name.startswith('best_')),
+                     if _unnumbered(path) in names),
                     key=lambda path: path.stat().st_mtime_ns, reverse=True)
     faults: list[str] = []
     for path in dict.fromkeys([*filter(None, [named]), *map(str, others)]):
@@ -61,6 +92,10 @@ def find_whole_checkpoint(work_dir: str | Path) -> str | None:
             + '. Start anew without --resume, or give the path of another '
             'checkpoint to --resume')
     return None
+
+
+def _unnumbered(file: str | Path) -> str:
+    return re.sub(r'\d+', '#', Path(file).name)
 
 
 def read_seed(checkpoint: str) -> int | None:
