@@ -203,6 +203,12 @@ def test_black_image_has_the_annotated_size(tmp_path):
     assert log.read_text().startswith('taken as black: no.png')
 
 
+def test_log_that_cannot_be_written(tmp_path):
+    with pytest.raises(UserError, match=f'{tmp_path} cannot be written: Is'):
+        LoadCheckedImage(skip_log=str(tmp_path)).transform(
+            dict(img_path='no.png'))
+
+
 def test_without_the_option_the_first_stops(tmp_path, corrupt):
     shutil.copy(corrupt / 'images' / '1.png', corrupt / 'images' / '7.png')
     runner = small_run('fcos', corrupt, tmp_path / 'run')

@@ -1,6 +1,7 @@
 """Figures, curves and pictures from the files that MMDetection writes."""
 
 import json
+import resource
 
 import cv2
 import numpy as np
@@ -134,6 +135,20 @@ def test_truth_left_detections_right(truth, tmp_path):
     right = [drawn(x + 120, *rest) for x, *rest in BOXES]
     assert left == [True] * 3 and right == [True, False, False]
     assert not any(drawn(x + 240, *rest) for x, *rest in BOXES)
+
+
+def test_full_disk_is_told(truth, tmp_path):
+    ann_file, annotations = truth
+    found = write_detections(tmp_path / 'd.json', annotations)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (99, hard))
+    try:
+        with pytest.raises(OSError, match='File too large'):
+            draw_detections(ann_file, dict(one=found), tmp_path / 'img',
+                            tmp_path / 'out')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list((tmp_path / 'out').iterdir())
 
 
 def test_missing_image_is_named(truth, tmp_path):

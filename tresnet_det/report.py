@@ -198,9 +198,10 @@ def draw_detections(ann_file: str | os.PathLike,
                         (0, 0, 0), 1, cv2.LINE_AA)
             drawn.append(np.vstack(
                 [strip, visualizer.get_image()[..., ::-1]]))
+        _, data = cv2.imencode('.jpg', np.hstack(drawn))
         # A name may have several dots.
         out_file = Path(out_dir, f'{path.stem}.jpg')
-        with written_whole(out_file) as part:
-            cv2.imwrite(str(part), np.hstack(drawn))
+        with written_whole(out_file) as part:  # imwrite hides a full disk
+            part.write_bytes(data.tobytes())
         written.append(out_file)
     return written

@@ -55,9 +55,7 @@ class LoadCheckedImage(LoadImageFromFile):
                     f'the image {path} {error}. Mend or remove it, or set '
                     'skip_corrupt_images = True in the config') from error
             kind = 'taken as black' if self.blank else 'left out'
-            # One short write at the end: safe among several processes.
-            with open(self.skip_log, 'a') as log:
-                log.write(f'{kind}: {path} {error}\n')
+            _add_line(self.skip_log, f'{kind}: {path} {error}\n')
             if not self.blank:
                 return None
             image = np.zeros((results['height'], results['width'], 3),
@@ -127,6 +125,16 @@ def check_when_loading(cfg: Any, skip_log: str | None = None) -> Any:
         return value
 
     return changed(cfg, False)
+
+
+def _add_line(file: str, line: str) -> None:
+    try:
+        # One short write at the end: safe among several processes.
+        with open(file, 'a') as log:
+            log.write(line)
+    except OSError as error:  # its number is lost on the way from a worker
+        raise UserError(
+            f'{file} cannot be written: {error.strerror}') from error
 
 
 def _is_whole(content: bytes) -> bool:
