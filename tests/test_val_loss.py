@@ -13,8 +13,8 @@ from torch import nn
 
 import tresnet_det  # noqa: F401
 from tresnet_det.demo_data import make_demo_data
-from tresnet_det.hooks.val_loss import (losses_of, training_without_noise,
-                                        with_boxes_first)
+from tresnet_det.hooks.val_loss import with_boxes_first
+from tresnet_det.losses import losses_of, training_without_noise
 
 CONFIG = Path(__file__).parents[1] / 'configs/demo/fcos_tresnet-m_fpn_demo.py'
 

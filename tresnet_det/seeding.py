@@ -10,6 +10,7 @@ processes that share a batch, changes nothing.
 
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ import torch
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-__all__ = ['Draw', 'NumberedBatches', 'numbered', 'seed_images', 'set_seeds']
+__all__ = ['Draw', 'NumberedBatches', 'fixed_draws', 'numbered',
+           'seed_images', 'set_seeds']
 
 
 class Draw(NamedTuple):
@@ -112,3 +114,22 @@ def set_seeds(*key: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+@contextmanager
+def fixed_draws(*key: int) -> Iterator[None]:
+    """Random numbers that depend on a row of numbers alone.
+
+    Afterwards the generators of Python, NumPy and torch go on as if nothing
+    had been drawn.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = (range(torch.cuda.device_count())
+               if torch.cuda.is_initialized() else ())
+    try:
+        with torch.random.fork_rng(devices):
+            set_seeds(*key)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

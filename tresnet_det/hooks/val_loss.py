@@ -6,23 +6,19 @@ Any config gets it by one line:
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
-import torch
-import torch.distributed
-import torch.nn as nn
-from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner, autocast
+from torch.utils.data import DataLoader
 
 from ..errors import UserError
+from ..losses import losses_of
 
-__all__ = ['ValLossHook', 'losses_of', 'training_without_noise',
-           'with_boxes_first']
+__all__ = ['ValLossHook', 'loss_dataloader', 'with_boxes_first']
 
 
 def with_boxes_first(pipeline: Iterable[dict]) -> list[dict]:
@@ -57,61 +53,41 @@ def with_boxes_first(pipeline: Iterable[dict]) -> list[dict]:
     return steps
 
 
-@contextmanager
-def training_without_noise(model: nn.Module) -> Iterator[None]:
-    """Training mode in which nothing is random and no statistics move.
-
-    Heads compute losses in training mode only (FCOS decodes its boxes
-    otherwise), while norms and dropout must act as in inference. The former
-    have children, the latter are leaves.
-    """
-    was_training = [(m, m.training) for m in model.modules()]
-    model.train()
-    for module in model.modules():
-        if (next(module.children(), None) is None
-                or isinstance(module, nn.MultiheadAttention)):
-            module.eval()
-    try:
-        yield
-    finally:
-        for module, training in was_training:
-            module.training = training
-
-
-@torch.no_grad()
-def losses_of(model: BaseModel, batches: Iterable[dict]) -> dict[str, float]:
-    """Mean losses over data, each batch weighed by its images.
-
-    Over several processes the mean is that of all, and each must have equally
-    many batches, for the losses' normalisers are averaged between them.
+def loss_dataloader(dataloader: Any) -> dict:
+    """The config of a loader that gives each image of a val split once, the
+    ground truth resized with it.
 
     Args:
-        model: Detector.
-        batches: As a data loader gives them, annotations included.
-
-    Returns:
-        ``loss``, the sum that training would minimise, and its parts.
+        dataloader: Config of the split's loader.
 
     Raises:
-        UserError: There is no batch.
+        UserError: It is no config, or a data set's pipeline loads no
+            annotations.
     """
-    total: dict[str, torch.Tensor] = {}
-    images = 0
-    with training_without_noise(model):
-        for batch in batches:
-            data = model.data_preprocessor(batch, False)
-            _, parts = model.parse_losses(model(**data, mode='loss'))
-            count = len(data['inputs'])
-            images += count
-            for name, value in parts.items():
-                total[name] = total.get(name, 0) + value.double() * count
-    if not images:
-        raise UserError('the val split holds no image to compute a loss on')
-    sums = torch.stack([*total.values(), torch.tensor(
-        float(images), dtype=torch.double,
-        device=next(iter(total.values())).device)])
-    all_reduce(sums)
-    return dict(zip(total, (sums[:-1] / sums[-1]).tolist()))
+    if not isinstance(dataloader, dict):
+        raise UserError(
+            "ValLossHook needs val_dataloader as a dict in the runner's "
+            f'config, to build another like it; got {dataloader!r}')
+    dataloader = deepcopy(dataloader)
+    # Rounded up to equal shares for all processes, some images came twice.
+    dataloader.update(drop_last=False, sampler=dict(
+        type='DefaultSampler', shuffle=False, round_up=False))
+    for data in _with_pipelines(dataloader['dataset']):
+        data['pipeline'] = with_boxes_first(data['pipeline'])
+    return dataloader
+
+
+def _with_pipelines(data: dict) -> Iterator[dict]:
+    """The data sets inside RepeatDataset, ConcatDataset and the like."""
+    if 'datasets' in data or 'dataset' in data:
+        for inner in data.get('datasets') or [data['dataset']]:
+            yield from _with_pipelines(inner)
+    elif 'pipeline' in data:
+        yield data
+    else:
+        raise UserError(
+            'the loss on the val split needs data sets with a pipeline, got '
+            f'{data!r}')
 
 
 @HOOKS.register_module()
@@ -124,42 +100,52 @@ class ValLossHook(Hook):
     network once more, through the val pipeline (no augmentation) with running
     statistics, under autocast if the evaluation is. Where there is an EMA,
     its weights are the ones that are looked at, as for the AP.
-
-    Raises:
-        UserError: The val pipeline loads no annotations.
     """
 
     # Before EMAHook (NORMAL) gives back the weights that are trained, and
     # before the metrics are logged.
     priority = 'ABOVE_NORMAL'
 
+    def __init__(self) -> None:
+        self.loader: DataLoader | None = None
+
     def before_train(self, runner: Runner) -> None:
         """Builds the second data loader of the val split.
 
         Raises:
-            UserError: The val pipeline loads no annotations.
+            UserError: There is no val split, or its loss cannot be computed.
         """
         if runner.val_loop is None:
             raise UserError(
                 'ValLossHook needs a val split: set val_dataloader, '
                 'val_evaluator and val_cfg, or take the hook out')
-        cfg: Any = deepcopy(runner.cfg.val_dataloader)
-        data = cfg.dataset
-        while 'pipeline' not in data:  # wrapped, as in RepeatDataset
-            data = data.dataset
-        data.pipeline = with_boxes_first(data.pipeline)
-        self.loader = runner.build_dataloader(cfg, seed=runner.seed)
+        self.before_val(runner)
+
+    def before_val(self, runner: Runner) -> None:
+        """The same, where nothing is trained."""
+        if self.loader is None:
+            model = _unwrapped(runner)
+            if hasattr(model, 'teacher') and hasattr(model, 'student'):
+                raise UserError(
+                    'ValLossHook needs one detector, and '
+                    f'{type(model).__name__} is two; take the hook out')
+            self.loader = runner.build_dataloader(
+                loss_dataloader(runner.cfg.get('val_dataloader')),
+                seed=runner.seed)
 
     def after_val_epoch(self, runner: Runner,
                         metrics: dict[str, float] | None = None) -> None:
         """Computes the losses, logs them and adds them to ``metrics``."""
-        model = runner.model
+        assert self.loader is not None
         with autocast(enabled=runner.val_loop.fp16):
-            losses = losses_of(
-                model.module if is_model_wrapper(model) else model,
-                self.loader)
+            losses = losses_of(_unwrapped(runner), self.loader)
         for name, value in losses.items():
             # What mmengine calls the losses that a model's val_step returns.
             runner.message_hub.update_scalar(f'val/val_{name}', value)
             if metrics is not None:
                 metrics[f'val_{name}'] = value
+
+
+def _unwrapped(runner: Runner) -> BaseModel:
+    model = runner.model
+    return model.module if is_model_wrapper(model) else model
