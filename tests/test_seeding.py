@@ -10,8 +10,8 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler, Dataset
 
-from tresnet_det.seeding import (Draw, NumberedBatches, numbered, seed_images,
-                                 set_seeds)
+from tresnet_det.seeding import (Draw, NumberedBatches, fixed_draws, numbered,
+                                 seed_images, set_seeds)
 
 
 class Images(Dataset):
@@ -123,3 +123,16 @@ def test_data_set_stays_what_it_was():
     assert copy.__getitems__.args[0] is copy
     assert copy.pipeline == 'of the last epochs'
     pickle.loads(pickle.dumps(built.batch_sampler))
+
+
+def test_fixed_draws_leave_the_streams_alone():
+    set_seeds(1)
+    expected = Images()[0], Images()[0]
+    set_seeds(1)
+    first = Images()[0]
+    with fixed_draws(2):
+        fixed = Images()[0]
+    with pytest.raises(InterruptedError), fixed_draws(2):
+        assert Images()[0] == fixed != first
+        raise InterruptedError
+    assert (first, Images()[0]) == expected

@@ -1,22 +1,33 @@
 """The loss on the val split: the right number, and nothing moves."""
 
 import json
+import os
+import random
+import socket
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+import torch.multiprocessing as mp
 from mmdet.registry import MODELS, RUNNERS
+from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.runner import Runner
+from small_runs import box, coco, small_config, write_data
 from torch import nn
 
 import tresnet_det  # noqa: F401
 from tresnet_det.demo_data import make_demo_data
-from tresnet_det.hooks.val_loss import with_boxes_first
+from tresnet_det.hooks import ValLossHook
+from tresnet_det.hooks.val_loss import loss_dataloader, with_boxes_first
 from tresnet_det.losses import losses_of, training_without_noise
 
-CONFIG = Path(__file__).parents[1] / 'configs/demo/fcos_tresnet-m_fpn_demo.py'
+CONFIGS = Path(__file__).parents[1] / 'configs'
+CONFIG = CONFIGS / 'demo/fcos_tresnet-m_fpn_demo.py'
+HOOK = [dict(type='ValLossHook')]
 
 
 @pytest.fixture(scope='module')
@@ -53,10 +64,18 @@ def model(cfg):
 
 
 def loader(cfg, **changes):
-    data = deepcopy(cfg.val_dataloader)
-    data.dataset.pipeline = with_boxes_first(data.dataset.pipeline)
-    data.update(changes)
-    return Runner.build_dataloader(data, seed=0)
+    return Runner.build_dataloader(
+        loss_dataloader(dict(cfg.val_dataloader, **changes)), seed=0)
+
+
+def generators():
+    """What is drawn next."""
+    states = (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    drawn = random.random(), np.random.rand(), torch.rand(()).item()
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+    return drawn
 
 
 def test_boxes_are_resized_with_the_image(cfg):
@@ -66,6 +85,32 @@ def test_boxes_are_resized_with_the_image(cfg):
     sample = next(iter(loader(cfg)))['data_samples'][0]
     assert sample.img_shape == (96, 96) != sample.ori_shape
     assert sample.gt_instances.bboxes.tensor.max() <= 96
+
+
+def test_every_set_of_a_concatenation_is_read(cfg):
+    one = cfg.val_dataloader.dataset
+    both = loader(cfg, batch_size=1, dataset=dict(
+        type='ConcatDataset', datasets=[one, dict(
+            type='RepeatDataset', times=2, dataset=one)]))
+    samples = [batch['data_samples'][0] for batch in both]
+    assert len(samples) == 9
+    assert all(sample.img_shape == (96, 96) and
+               sample.gt_instances.bboxes.tensor.max() > 64
+               for sample in samples)
+
+
+def test_panoptic_annotations_are_annotations():
+    steps = [dict(type=name) for name in (
+        'LoadImageFromFile', 'Resize', 'mmdet.LoadPanopticAnnotations')]
+    assert with_boxes_first(steps) == [steps[0], steps[2], steps[1]]
+
+
+@pytest.mark.parametrize('dataloader', [
+    None, dict(dataset=[1, 2]), dict(dataset=dict(type='CocoDataset')),
+    dict(dataset=dict(type='ConcatDataset', datasets=[[1, 2]]))])
+def test_what_cannot_be_read_again_is_refused(dataloader):
+    with pytest.raises(ValueError, match='needs .*val.*got'):
+        loss_dataloader(dataloader)
 
 
 @pytest.mark.parametrize('lacking', ['LoadAnnotations', 'LoadImageFromFile'])
@@ -122,6 +167,57 @@ def test_nothing_moves_and_modes_come_back(cfg, model):
     assert all(p.grad is None for p in model.parameters())
 
 
+def mask_rcnn(roi_head):
+    cfg = Config.fromfile(
+        CONFIGS / 'mask_rcnn/mask-rcnn_tresnet-m_fpn_1x_coco.py')
+    cfg.merge_from_dict(dict(model=dict(
+        backbone=dict(_delete_=True, type='TResNet', norm_eval=False,
+                      arch=dict(depths=(1, 1, 1, 1), width=8)),
+        neck=dict(in_channels=[8, 16, 128, 256], out_channels=16),
+        rpn_head=dict(in_channels=16, feat_channels=16),
+        roi_head=dict(
+            type=roi_head,
+            bbox_roi_extractor=dict(out_channels=16),
+            bbox_head=dict(in_channels=16, fc_out_channels=16,
+                           loss_bbox=dict(type='SmoothL1Loss')),
+            mask_roi_extractor=dict(out_channels=16),
+            mask_head=dict(in_channels=16, conv_out_channels=16,
+                           num_convs=1)),
+        train_cfg=dict(rcnn=dict(dynamic_rcnn=dict(
+            iou_topk=5, beta_topk=1, update_iter_interval=2,
+            initial_iou=0.4, initial_beta=1.0))))))
+    cfg.model.backbone.pop('_delete_', None)
+    torch.manual_seed(0)
+    return MODELS.build(cfg.model)
+
+
+@pytest.mark.parametrize('pad_mask', [True, False])
+@pytest.mark.parametrize('roi_head', ['StandardRoIHead', 'DynamicRoIHead'])
+def test_same_number_each_time(roi_head, pad_mask):
+    """Two stages draw proposals and pad masks; Dynamic R-CNN has a memory."""
+    model = mask_rcnn(roi_head)
+    model.data_preprocessor.pad_mask = pad_mask
+    batch = demo_mm_inputs(2, [(3, 64, 96), (3, 96, 64)], num_items=[2, 3],
+                           with_mask=True, use_box_type=True)
+    before, threshold = generators(), model.roi_head.bbox_assigner.pos_iou_thr
+    first = losses_of(model, [deepcopy(batch), deepcopy(batch)])
+    assert generators() == before
+    assert first['loss_mask'] > 0
+    torch.rand(3), np.random.rand(3), random.random()
+    assert losses_of(model, [deepcopy(batch), deepcopy(batch)]) == first
+    assert model.data_preprocessor.pad_mask == pad_mask
+    assert model.roi_head.bbox_assigner.pos_iou_thr == threshold
+    assert getattr(model.roi_head, 'iou_history', []) == []
+
+
+def test_batches_are_not_augmented(model, cfg):
+    batch = next(iter(loader(cfg)))
+    expected = losses_of(model, [batch])
+    model.data_preprocessor.batch_augments = nn.ModuleList([nn.Identity()])
+    assert losses_of(model, [batch]) == expected  # called, it would fail
+    assert len(model.data_preprocessor.batch_augments) == 1
+
+
 def test_dropout_is_off_inside():
     model = nn.Sequential(nn.Dropout(0.5), nn.MultiheadAttention(4, 1, 0.5),
                           nn.Sequential(nn.BatchNorm2d(2)))
@@ -168,7 +264,94 @@ def test_in_a_run_with_averaged_weights(cfg):
 
 def test_run_without_val_split_is_refused(cfg):
     cfg = deepcopy(cfg)
-    cfg.custom_hooks = [dict(type='ValLossHook')]
+    cfg.custom_hooks = HOOK
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
     with pytest.raises(ValueError, match='needs a val split'):
         RUNNERS.build(cfg).train()
+
+
+@pytest.fixture(scope='module')
+def same_boxes(tmp_path_factory):
+    """Three pictures with equal boxes: all divide by the same counts."""
+    return write_data(tmp_path_factory.mktemp('same') / 'data', coco(
+        [box(k, 10, 10, 30, 30) for k in (1, 2, 3)], num_images=3))
+
+
+def val_config(root, work_dir):
+    return small_config(
+        'fcos', root, work_dir, custom_hooks=HOOK,
+        val_dataloader=dict(batch_size=1))
+
+
+def test_in_a_run_that_only_evaluates(same_boxes, tmp_path):
+    runner = RUNNERS.build(val_config(same_boxes, tmp_path))
+    metrics = runner.val()
+    assert metrics['val_loss'] == losses_of(
+        runner.model, loader(runner.cfg))['loss']
+
+
+def _one_of_two(rank, port, root, folder):
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2',
+                      MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    cfg = val_config(root, folder)
+    cfg.launcher = 'pytorch'
+    runner = RUNNERS.build(cfg)
+    found = runner.val()
+    model = runner.model.module
+    batches = list(loader(cfg))
+    try:
+        losses_of(model, batches[:1 - rank])
+    except ValueError as error:
+        found['error'] = str(error)
+    (folder / f'{rank}.json').write_text(json.dumps(
+        dict(found, images=len(batches))))
+
+
+def test_each_image_counts_once_in_two_processes(same_boxes, tmp_path):
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    mp.start_processes(_one_of_two, (port, same_boxes, tmp_path), nprocs=2,
+                       start_method='fork')  # nothing is imported again
+    first, second = (json.loads((tmp_path / f'{rank}.json').read_text())
+                     for rank in range(2))
+    assert (first.pop('images'), second.pop('images')) == (2, 1)
+    alone = RUNNERS.build(val_config(same_boxes, tmp_path / 'alone')).val()
+    for name in ('val_loss', 'val_loss_cls', 'val_loss_bbox'):
+        assert first[name] == second[name] == pytest.approx(
+            alone[name], rel=1e-5)
+    # Nobody waits for a process that has nothing to compute.
+    assert 'no image' in first['error'] == second['error']
+
+
+def test_training_is_the_same_with_it(same_boxes, tmp_path):
+    """MMEngine's own runner, two stages, by iterations: neither the weights
+    nor what is drawn afterwards depends on the hook."""
+    def train(hooks):
+        cfg = small_config(
+            'faster_rcnn', same_boxes, tmp_path / f'{len(hooks)}',
+            custom_hooks=hooks, param_scheduler=None,
+            train_dataloader=dict(
+                batch_sampler=None, sampler=dict(type='InfiniteSampler')),
+            default_hooks=dict(
+                checkpoint=None,
+                logger=dict(interval=1, log_metric_by_epoch=False)),
+            log_processor=dict(by_epoch=False))
+        cfg.train_cfg = dict(
+            type='IterBasedTrainLoop', max_iters=3, val_interval=2)
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+        return runner, [json.loads(line) for line in next(
+            Path(cfg.work_dir).glob('*/vis_data/scalars.json')
+        ).read_text().splitlines()]
+
+    (plain, _), (hooked, lines) = train([]), train(HOOK)
+    assert [line['step'] for line in lines if 'val_loss' in line] == [2, 3]
+    for name, value in plain.model.state_dict().items():
+        assert torch.equal(hooked.model.state_dict()[name], value), name
+
+
+def test_two_detectors_in_one_are_refused():
+    runner = SimpleNamespace(model=SimpleNamespace(teacher=1, student=1))
+    with pytest.raises(ValueError, match='one detector'):
+        ValLossHook().before_val(runner)

@@ -58,9 +58,11 @@ def losses_of(model: BaseModel,
     total: dict[str, torch.Tensor] = {}
     images = 0
     with training_without_noise(model):
-        model.data_preprocessor.batch_augments = None  # they are random
+        # As in training, for only there masks are padded like the images;
+        # who augments all to one size (RTMDet-Ins) leaves that out.
+        model.data_preprocessor.batch_augments = None
+        model.data_preprocessor.pad_mask = True
         for batch, counts in _as_many_in_each_process(batches):
-            # Only in training are masks padded to the size of the batch.
             data = model.data_preprocessor(batch, True)
             _, parts = model.parse_losses(model(**data, mode='loss'))
             if not counts:

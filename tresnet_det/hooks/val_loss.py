@@ -5,6 +5,7 @@ Any config gets it by one line:
     custom_hooks = [dict(type='ValLossHook')]
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Any
@@ -43,13 +44,15 @@ def with_boxes_first(pipeline: Iterable[dict]) -> list[dict]:
         for index, step in enumerate(steps):
             kind = step['type']
             kind = kind if isinstance(kind, str) else kind.__name__
-            if name in kind:
+            if re.search(name, kind):
                 return index
         raise UserError(
             'the loss on the val split needs a val pipeline with LoadImage... '
             f'and LoadAnnotations, got {[step["type"] for step in steps]}')
 
-    steps.insert(place('LoadImage') + 1, steps.pop(place('LoadAnnotations')))
+    # LoadPanopticAnnotations, LoadMultiChannelImageFromFiles ...
+    steps.insert(place(r'Load\w*Image') + 1,
+                 steps.pop(place(r'Load\w*Annotations')))
     return steps
 
 
@@ -67,27 +70,29 @@ def loss_dataloader(dataloader: Any) -> dict:
     if not isinstance(dataloader, dict):
         raise UserError(
             "ValLossHook needs val_dataloader as a dict in the runner's "
-            f'config, to build another like it; got {dataloader!r}')
+            'config, to build another like it; got '
+            f'{type(dataloader).__name__}')
     dataloader = deepcopy(dataloader)
     # Rounded up to equal shares for all processes, some images came twice.
     dataloader.update(drop_last=False, sampler=dict(
         type='DefaultSampler', shuffle=False, round_up=False))
     for data in _with_pipelines(dataloader['dataset']):
-        data['pipeline'] = with_boxes_first(data['pipeline'])
+        data['pipeline'] = with_boxes_first(data.get('pipeline', ()))
     return dataloader
 
 
-def _with_pipelines(data: dict) -> Iterator[dict]:
+def _with_pipelines(data: Any) -> Iterator[dict]:
     """The data sets inside RepeatDataset, ConcatDataset and the like."""
-    if 'datasets' in data or 'dataset' in data:
-        for inner in data.get('datasets') or [data['dataset']]:
-            yield from _with_pipelines(inner)
-    elif 'pipeline' in data:
-        yield data
-    else:
+    if not isinstance(data, dict):
         raise UserError(
-            'the loss on the val split needs data sets with a pipeline, got '
-            f'{data!r}')
+            "ValLossHook needs val_dataloader's data sets as dicts, to build "
+            f'others like them; got a {type(data).__name__}')
+    wrapped = data.get('datasets') or (
+        [data['dataset']] if 'dataset' in data else [])
+    for inner in wrapped:
+        yield from _with_pipelines(inner)
+    if not wrapped:
+        yield data
 
 
 @HOOKS.register_module()
