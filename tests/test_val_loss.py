@@ -15,6 +15,8 @@ import torch.multiprocessing as mp
 from mmdet.registry import MODELS, RUNNERS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from small_runs import box, coco, small_config, write_data
 from torch import nn
@@ -191,23 +193,33 @@ def mask_rcnn(roi_head):
     return MODELS.build(cfg.model)
 
 
-@pytest.mark.parametrize('pad_mask', [True, False])
+def pictures():
+    """Two of different sizes, with masks."""
+    return demo_mm_inputs(2, [(3, 64, 96), (3, 96, 64)], num_items=[2, 3],
+                          with_mask=True, use_box_type=True)
+
+
 @pytest.mark.parametrize('roi_head', ['StandardRoIHead', 'DynamicRoIHead'])
-def test_same_number_each_time(roi_head, pad_mask):
-    """Two stages draw proposals and pad masks; Dynamic R-CNN has a memory."""
-    model = mask_rcnn(roi_head)
-    model.data_preprocessor.pad_mask = pad_mask
-    batch = demo_mm_inputs(2, [(3, 64, 96), (3, 96, 64)], num_items=[2, 3],
-                           with_mask=True, use_box_type=True)
+def test_same_number_each_time(roi_head):
+    """Two stages draw proposals; Dynamic R-CNN has a memory."""
+    model, batch = mask_rcnn(roi_head), pictures()
     before, threshold = generators(), model.roi_head.bbox_assigner.pos_iou_thr
     first = losses_of(model, [deepcopy(batch), deepcopy(batch)])
     assert generators() == before
     assert first['loss_mask'] > 0
     torch.rand(3), np.random.rand(3), random.random()
     assert losses_of(model, [deepcopy(batch), deepcopy(batch)]) == first
-    assert model.data_preprocessor.pad_mask == pad_mask
     assert model.roi_head.bbox_assigner.pos_iou_thr == threshold
     assert getattr(model.roi_head, 'iou_history', []) == []
+
+
+def test_masks_are_padded_like_the_images():
+    """Detectors that compare masks pixel by pixel need them in one size."""
+    cfg = get_config('mmdet::rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg.model)
+    assert losses_of(model, [pictures()])['loss_mask'] > 0
+    assert not model.data_preprocessor.pad_mask
 
 
 def test_batches_are_not_augmented(model, cfg):
