@@ -1,14 +1,20 @@
 """Parameters and multiply-adds: against MMEngine's count, and the table."""
 import runpy
 import sys
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import pytest
+from mmdet.models import FCOS
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmengine.analysis import FlopAnalyzer
 from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
+from tresnet_det.errors import UserError
 from tresnet_det.flops import backbone_name, detector_complexity
 
 ROOT = Path(__file__).parents[1]
@@ -43,10 +49,42 @@ def test_demo_by_get_flops():
     assert (f'{params / 1e6:.3f}', f'{macs / 1e9:.2f}') == ('30.797', '3.35')
 
 
-def test_second_stage_is_refused():
-    cfg = read('faster_rcnn/faster-rcnn_tresnet-m_fpn_1x_coco.py')
-    with pytest.raises(ValueError, match='FasterRCNN has a second stage'):
-        detector_complexity(cfg, (64, 64))
+def test_detr_is_told_the_size_of_the_image():
+    cfg = get_config('mmdet::detr/detr_r50_8xb2-150e_coco.py')
+    before = deepcopy(cfg.model)
+    params, macs = detector_complexity(cfg, (64, 96))
+    assert cfg.model == before  # it would be of tensors on the meta device
+    init_default_scope('mmdet')
+    model = MODELS.build(cfg.model).eval()
+    sample = DetDataSample(metainfo=dict(
+        img_shape=(64, 96), batch_input_shape=(64, 96)))
+    model.forward = partial(model.forward, data_samples=[sample])
+    image = next(model.parameters()).new_zeros(1, 3, 64, 96)
+    traced = FlopAnalyzer(model, (image, )).by_operator()
+    assert macs == sum(traced[name] for name in ('conv', 'linear', 'bmm'))
+    assert params == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize('name, reason', [
+    ('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
+     'FasterRCNN cannot be counted .* second stage depends on the proposals'),
+    ('tood/tood_r50_fpn_1x_coco.py',
+     r'TOOD cannot be counted .*\(RuntimeError: .*\); expected'),
+    ('mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
+     'Mask2Former cannot be counted .*meta')])
+def test_what_cannot_be_counted_says_why(name, reason):
+    with pytest.raises(UserError, match=reason) as error:
+        detector_complexity(get_config(f'mmdet::{name}'), (64, 64))
+    assert error.value.__cause__ and '\n' not in str(error.value)
+
+
+def test_error_without_a_message(monkeypatch):
+    def forward(*args, **kwargs):
+        raise AssertionError
+
+    monkeypatch.setattr(FCOS, 'forward', forward)
+    with pytest.raises(UserError, match=r'data \(AssertionError\); expected'):
+        detector_complexity(read(DEMO), (64, 64))
 
 
 @pytest.mark.parametrize('backbone, name', [
@@ -82,3 +120,11 @@ def test_table(monkeypatch, capsys):
 def test_table_of_one_config(monkeypatch, capsys):
     rows = table(monkeypatch, capsys, CONFIGS / DEMO, '--size', 160, 160)
     assert rows[2:] == [['FCOS', 'TResNet-M', '30.8', '3.3']]
+
+
+def test_table_goes_on_after_what_is_not_counted(monkeypatch, capsys):
+    rows = table(monkeypatch, capsys, 'mmdet::tood/tood_r50_fpn_1x_coco.py',
+                 CONFIGS / DEMO, '--size', 64, 64)[2:]
+    assert rows[0][:3] == ['TOOD', 'ResNet-50', '']
+    assert rows[0][3].startswith('not counted: TOOD cannot be counted')
+    assert rows[1][:3] == ['FCOS', 'TResNet-M', '30.8']

@@ -13,6 +13,7 @@ from mmengine.hub import get_config
 import tresnet_det  # noqa: F401  registers, makes 'tresnet_det::' known
 from tresnet_det.archs import ARCHS
 from tresnet_det.command_line import tell_user_errors
+from tresnet_det.errors import UserError
 from tresnet_det.flops import backbone_name, detector_complexity
 
 CONFIGS = (
@@ -45,9 +46,13 @@ def main() -> None:
     print('|---|---|---|---|')
     for name in args.configs:
         cfg = get_config(name) if '::' in name else Config.fromfile(name)
-        params, macs = detector_complexity(cfg, tuple(args.size))
-        print(f'| {cfg.model.type} | {backbone_name(cfg)} | '
-              f'{params / 1e6:.1f} | {macs / 1e9:.1f} |', flush=True)
+        try:
+            params, macs = detector_complexity(cfg, tuple(args.size))
+            cells = f'{params / 1e6:.1f} | {macs / 1e9:.1f}'
+        except UserError as error:
+            cells = f'| not counted: {error}'
+        print(f'| {cfg.model.type} | {backbone_name(cfg)} | {cells} |',
+              flush=True)
 
 
 if __name__ == '__main__':

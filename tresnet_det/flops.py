@@ -4,13 +4,17 @@ The model stands on the meta device, which knows shapes alone: no weights, no
 data, and a second a detector instead of the half a minute that tracing it on
 one CPU core takes.
 """
+from copy import deepcopy
 from typing import NamedTuple, Tuple
 
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch.utils.flop_counter import FlopCounterMode
+
+from .errors import UserError
 
 __all__ = ['Complexity', 'backbone_name', 'detector_complexity']
 
@@ -40,22 +44,33 @@ def detector_complexity(cfg: Config, size: Tuple[int, int]) -> Complexity:
         size: Height and width of the image, as the backbone gets it.
 
     Raises:
-        ValueError: The detector has a second stage, whose cost depends on the
-            proposals.
+        UserError: The detector cannot be counted: it has a second stage,
+            whose cost depends on the proposals, or does not run on the meta
+            device. On a CPU it may, but there deformable convolutions would
+            be missing from the count.
     """
-    # Parts that mmengine itself builds are looked up in the default scope.
-    with DefaultScope.overwrite_default_scope(
-            cfg.get('default_scope', 'mmdet')), torch.device('meta'):
-        model = MODELS.build(cfg.model)
-        image = torch.empty(1, 3, *size)
-    if getattr(model, 'with_roi_head', False):
-        raise ValueError(
-            f'{cfg.model.type} has a second stage, whose cost depends on the '
-            'proposals; expected is a single-stage detector. Count it on '
-            "images, with MMDetection's tools/analysis_tools/get_flops.py")
-    model.eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(image, mode='tensor')
+    try:
+        # Parts that mmengine itself builds are looked up in the default scope.
+        with DefaultScope.overwrite_default_scope(
+                cfg.get('default_scope', 'mmdet')), torch.device('meta'):
+            model = MODELS.build(deepcopy(cfg.model))  # DETR writes to it
+            image = torch.empty(1, 3, *size)
+        if getattr(model, 'with_roi_head', False):
+            raise ValueError('the cost of its second stage depends on the '
+                             'proposals')
+        model.eval()
+        # DETR looks there for the padding.
+        sample = DetDataSample(metainfo=dict(
+            img_shape=size, batch_input_shape=size, pad_shape=size))
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(image, [sample], mode='tensor')
+    except Exception as error:  # each operator has its own
+        reason = ': '.join(filter(None, [
+            type(error).__name__, *str(error).strip().splitlines()[:1]]))
+        raise UserError(
+            f'{cfg.model.type} cannot be counted without data ({reason}); '
+            "expected is one stage of torch's operators. MMDetection's "
+            'tools/analysis_tools/get_flops.py counts on images') from error
     # torch counts a multiplication and an addition as two.
     return Complexity(sum(p.numel() for p in model.parameters()),
                       counter.get_total_flops() // 2)
