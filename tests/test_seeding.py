@@ -136,3 +136,18 @@ def test_fixed_draws_leave_the_streams_alone():
         assert Images()[0] == fixed != first
         raise InterruptedError
     assert (first, Images()[0]) == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_fixed_draws_on_a_gpu():
+    def draw():
+        return torch.rand(3, device='cuda')
+
+    torch.cuda.manual_seed_all(1)
+    expected = draw()
+    torch.cuda.manual_seed_all(1)
+    with fixed_draws(2):
+        fixed = draw()
+    with fixed_draws(2):
+        assert torch.equal(draw(), fixed)
+    assert torch.equal(draw(), expected) and not torch.equal(fixed, expected)
