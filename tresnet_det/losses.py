@@ -1,19 +1,19 @@
 """The loss of a detector on data that it does not train on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+import torch.distributed as dist
+from mmengine.dist import all_gather_object
 from mmengine.model import BaseModel
 from torch import nn
-from torch.utils.data import DataLoader
 
 from .errors import UserError
 from .seeding import fixed_draws
 from .side_effects import without_side_effects
 
-__all__ = ['losses_of', 'training_without_noise']
+__all__ = ['as_if_alone', 'losses_of', 'training_without_noise']
 
 
 @contextmanager
@@ -35,64 +35,62 @@ def training_without_noise(model: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def as_if_alone() -> Iterator[None]:
+    """Lets a process of several compute as if there was no other.
+
+    Losses average their normalisers over processes (``reduce_mean``): what a
+    process gets for a batch would depend on which other batches are computed
+    at the same time, and it would wait for processes that have none left.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        yield
+        return
+    world = dist.GroupMember.WORLD
+    dist.GroupMember.WORLD = None
+    try:
+        yield
+    finally:
+        dist.GroupMember.WORLD = world
+
+
 @torch.no_grad()
-def losses_of(model: BaseModel,
-              batches: DataLoader | list[dict]) -> dict[str, float]:
+def losses_of(model: BaseModel, batches: Iterable[dict]) -> dict[str, float]:
     """Mean losses over data, each batch weighed by its images.
 
-    Over several processes the mean is that of all of them. Detectors divide
-    by counts (of objects, of samples) that are sums over a batch and means
-    over processes, so it depends a little on the batch size and on the number
-    of processes.
+    Detectors divide by counts (of objects, of samples) in a batch, so the
+    mean depends on which images share one. Over several processes it is that
+    of all their batches.
 
     Args:
         model: Detector.
-        batches: Annotations included, at least one in each process.
+        batches: As a data loader gives them, annotations included.
 
     Returns:
         ``loss``, the sum that training would minimise, and its parts.
 
     Raises:
-        UserError: There is no batch.
+        UserError: No process has a batch.
     """
     total: dict[str, torch.Tensor] = {}
     images = 0
-    with training_without_noise(model):
+    with training_without_noise(model), as_if_alone():
         # As in training, for only there masks are padded like the images;
         # who augments all to one size (RTMDet-Ins) leaves that out.
         model.data_preprocessor.batch_augments = None
         model.data_preprocessor.pad_mask = True
-        for batch, counts in _as_many_in_each_process(batches):
+        for batch in batches:
             data = model.data_preprocessor(batch, True)
             _, parts = model.parse_losses(model(**data, mode='loss'))
-            if not counts:
-                continue
             count = len(data['inputs'])
             images += count
             for name, value in parts.items():
                 total[name] = total.get(name, 0) + value.double() * count
-    sums = torch.stack([*total.values(), torch.tensor(
-        float(images), dtype=torch.double,
-        device=next(iter(total.values())).device)])
-    all_reduce(sums)
-    return dict(zip(total, (sums[:-1] / sums[-1]).tolist()))
-
-
-def _as_many_in_each_process(
-        batches: DataLoader | list[dict]) -> Iterator[tuple[dict, bool]]:
-    """Batches, and whether they count.
-
-    Losses exchange normalisers, so who has fewer batches than another process
-    repeats its last one, which does not count.
-    """
-    ends = torch.tensor([len(batches), -len(batches)])
-    all_reduce(ends, 'max')
-    most, fewest = ends.abs().tolist()
-    if not fewest:
-        raise UserError(
-            'the val split has no image to compute a loss on for one of '
-            f'{get_world_size()} processes; expected is at least one for each')
-    for batch in batches:
-        yield batch, True
-    for _ in range(most - len(batches)):
-        yield batch, False
+    shares = all_gather_object(
+        (images, {name: value.item() for name, value in total.items()}))
+    images = sum(count for count, _ in shares)
+    if not images:
+        raise UserError('the val split holds no image to compute a loss on')
+    names = dict.fromkeys(name for _, share in shares for name in share)
+    return {name: sum(share.get(name, 0.) for _, share in shares) / images
+            for name in names}
