@@ -215,10 +215,6 @@ def second_file(bench):
         f"val_evaluator['ann_file'] = {str(bench.data / 'other.json')!r}")
 
 
-def read_only(bench):
-    bench.patch.setattr(os, 'access', lambda path, *_, **__: False)
-
-
 BACKBONE = "model['backbone']"
 TRAIN = "train_dataloader['dataset']"
 TRAINING = {  # what is wrong -> how it comes about, words of the error
@@ -260,8 +256,61 @@ TRAINING = {  # what is wrong -> how it comes about, words of the error
                         ["classes = ('thing', )"]),
     'AMP without a GPU': (line("optim_wrapper['type'] = 'AmpOptimWrapper'"),
                           ['AmpOptimWrapper', 'GPU', 'nvidia-smi']),
+    'AMP by its scope': (
+        line("optim_wrapper['type'] = 'mmengine.AmpOptimWrapper'"),
+        ['AmpOptimWrapper', 'GPU', 'nvidia-smi']),
+    'AMP by its class': (
+        line('from mmengine.optim import AmpOptimWrapper as _Amp\n'
+             "optim_wrapper['type'] = _Amp"), ['GPU', 'nvidia-smi']),
+    'hook unknown': (line("custom_hooks = [dict(type='Hok')]"),
+                     ['hooks', 'Hok']),
+    'argument of a hook': (line("default_hooks['timer']['a'] = 1"),
+                           ['hooks', "argument 'a'"]),
+    'scheduler unknown': (line("param_scheduler[0]['type'] = 'Lin'"),
+                          ['param_scheduler', 'Lin']),
+    'argument of a scheduler': (line("param_scheduler[0]['a'] = 1"),
+                                ['param_scheduler', "argument 'a'"]),
+    'visualizer unknown': (line("visualizer['type'] = 'Vis'"),
+                           ['visualizer', 'Vis']),
+    'epochs in words': (line("train_cfg['max_epochs'] = 'three'"),
+                        ['training', "'three'"]),
+    'no epochs': (line("train_cfg['max_epochs'] = 0"),
+                  ['nothing would be trained', "'max_epochs': 0"]),
+    'negative epochs': (line("train_cfg['max_epochs'] = -3"),
+                        ['nothing would be trained', "'max_epochs': -3"]),
+    'no iterations': (
+        line("train_cfg = dict(type='IterBasedTrainLoop', max_iters=0)"),
+        ['nothing would be trained', "'max_iters': 0"]),
+    'seed in words': (line("randomness = dict(seed='one')"),
+                      ['randomness', "'one'"]),
+    'no evaluator': (line('val_evaluator = None'),
+                     ['config.py', 'lacks val_evaluator']),
+    'best by nonsense': (
+        line("default_hooks['checkpoint'].update("
+             "save_best='nonsense', rule='less')"),
+        ["save_best = 'nonsense'", 'coco/bbox_mAP']),
+    'best by a loss that is not computed': (
+        line("default_hooks['checkpoint']['save_best'] = ["
+             "'coco/bbox_mAP', 'val_loss']"),
+        ["save_best = 'val_loss'", 'ValLossHook']),
+    'best by figures that are not written': (
+        line("default_hooks['checkpoint']['save_best'] = 'coco/bbox_mAP'; "
+             "val_evaluator.update(format_only=True, outfile_prefix='a')"),
+        ["save_best = 'coco/bbox_mAP'", 'which are none']),
     'load_from missing': (line("load_from = 'no.pth'"),
                           ['load_from', 'no.pth does not exist']),
+    'load_from other names': (
+        lambda b: (state(lambda c: dict(state_dict={
+            f'a.{name}': value for name, value in c['state_dict'].items()
+        }))(b), line(f'load_from = {str(b.checkpoint)!r}')(b)),
+        ['load_from', 'epoch_1.pth', 'no weight', 'file has a.backbone',
+         'init_cfg']),
+    'load_from other shapes': (
+        lambda b: (state(lambda c: dict(state_dict={
+            name: value.new_zeros(value.shape + (7, ))
+            for name, value in c['state_dict'].items()
+        }))(b), line(f'load_from = {str(b.checkpoint)!r}')(b)),
+        ['load_from', 'epoch_1.pth', 'no weight', 'of another shape']),
     # Options.
     'option without =': (option('--cfg-options', 'a'),
                          ['--cfg-options', 'KEY=VALUE']),
@@ -272,6 +321,11 @@ TRAINING = {  # what is wrong -> how it comes about, words of the error
     'launcher unknown': (option('--launcher', 'x'), ['--launcher', "'slurm'"]),
     'launcher without torchrun': (option('--launcher', 'pytorch'),
                                   ['--launcher', 'torchrun --nproc']),
+    'launcher without srun': (option('--launcher', 'slurm'),
+                              ['--launcher slurm', 'SLURM_PROCID', 'srun']),
+    'launcher without mpirun': (
+        option('--launcher', 'mpi'),
+        ['--launcher mpi', 'OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun']),
     'rate for no batch': (
         lambda b: (line('auto_scale_lr = dict()')(b),
                    option('--auto-scale-lr')(b)),
@@ -294,8 +348,15 @@ TRAINING = {  # what is wrong -> how it comes about, words of the error
         lambda b: option('--resume', b.checkpoint)(b),
         ['epoch_1.pth', 'no optimizer, no param_schedulers', 'load_from = ']),
     'work_dir a file': (lambda b: b.work_dir.touch(),
-                        ['work_dir', 'run is a file', '--work-dir']),
-    'work_dir read-only': (read_only, ['work_dir', 'read-only']),
+                        ['work_dir', 'run cannot', 'it is a file', '--work-dir']),
+    'work_dir below a file': (
+        lambda b: option('--work-dir', b.config / 'run')(b),
+        ['work_dir', 'cannot be written: Not a directory', '--work-dir']),
+    'work_dir of 300 characters': (
+        option('--work-dir', 'a' * 300), ['work_dir', 'File name too long']),
+    'work_dir where nobody can write': (
+        option('--work-dir', '/proc/mine'), ['work_dir /proc/mine cannot be '
+                                             'written', '--work-dir']),
     # Annotation files.
     'annotations missing': (lambda b: b.ann.unlink(), [
         'ann.json', 'No such file', 'data_root']),
@@ -319,6 +380,21 @@ TRAINING = {  # what is wrong -> how it comes about, words of the error
                            ['images without "file_name" (id 1)']),
     'image without width': (edit('images', width=None),
                             ['images without "width" (id 1)']),
+    'name of an image null': (
+        lambda b: b.annotate(lambda c: c['images'][0].update(file_name=None)),
+        ['ann.json', 'images whose file_name is no string (id 1)']),
+    'name of an image a number': (edit('images', file_name=1), [
+        'ann.json', 'images whose file_name is no string (id 1)']),
+    'id a list': (edit('images', id=[1]), [
+        'ann.json', 'images whose id is no number or string (id [1])']),
+    'image of a box a list': (edit('annotations', image_id=[1]), [
+        'ann.json', 'image_id is no number or string (id 1)']),
+    'name of a category a list': (edit('categories', name=['thing']), [
+        'ann.json', 'categories whose name is no number or string (id 1)']),
+    'area a string': (edit('annotations', area='900'), [
+        'ann.json', 'annotations whose area is no finite number (id 1)']),
+    'crowd in words': (edit('annotations', iscrowd='no'), [
+        'ann.json', 'annotations whose iscrowd is neither 0 nor 1 (id 1)']),
     'image of width 0': (edit('images', width=0),
                          ['no positive number (id 1)']),
     'box missing': (edit('annotations', bbox=None),
@@ -435,7 +511,8 @@ OTHER = {  # tool and arguments, words of the error
     *(('test.py', name) for name in TESTING)])
 def test_refused(bench, capsys, tool, case):
     spoil, words = (TRAINING if tool == 'train.py' else TESTING)[case]
-    bench.patch.delenv('RANK', raising=False)
+    for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_LOCAL_RANK'):
+        bench.patch.delenv(name, raising=False)
     spoil(bench)
     before = written(bench.root)
     refused(bench, capsys, run(bench, tool, *bench.argument(tool)), words)

@@ -9,8 +9,7 @@ import logging
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from numbers import Real
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,45 @@ from .load_report import some
 
 __all__ = ['check_annotations', 'check_images_exist', 'read_annotations']
 
-# What MMDetection reads of each entry.
-_FIELDS = dict(images=('id', 'file_name', 'width', 'height'),
-               annotations=('id', 'image_id', 'category_id', 'bbox', 'area'),
-               categories=('id', 'name'))
+
+def _is_key(value: Any) -> bool:
+    return isinstance(value, (str, int, float))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and abs(value) < math.inf
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and value > 0
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(
+        map(_is_number, value))
+
+
+def _is_flag(value: Any) -> bool:
+    return value in (0, 1)
+
+
+# What MMDetection reads of each entry, and what it must be.
+_KEY = _is_key, 'no number or string'
+_FIELDS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = dict(
+    images=dict(
+        id=_KEY, file_name=(_is_text, 'no string'),
+        width=(_is_positive, 'no positive number'),
+        height=(_is_positive, 'no positive number')),
+    annotations=dict(
+        id=_KEY, image_id=_KEY, category_id=_KEY,
+        bbox=(_is_box, 'not [x, y, width, height] in finite numbers'),
+        area=(_is_number, 'no finite number'),
+        iscrowd=(_is_flag, 'neither 0 nor 1')),
+    categories=dict(id=_KEY, name=_KEY))
 
 
 def read_annotations(ann_file: str | os.PathLike,
@@ -54,7 +88,7 @@ def read_annotations(ann_file: str | os.PathLike,
 
 def check_annotations(content: Any, ann_file: str | os.PathLike,
                       test_mode: bool = False) -> None:
-    """Checks keys, ids and boxes; warns of boxes without area.
+    """Checks keys, types, ids and boxes; warns of boxes without area.
 
     Args:
         content: What the annotation file holds.
@@ -71,38 +105,34 @@ def check_annotations(content: Any, ann_file: str | os.PathLike,
                         f'{", ".join(_FIELDS)}')
     ids: dict[str, set] = {}
     for part, fields in _FIELDS.items():
-        if part == 'annotations' and test_mode:
-            fields += ('iscrowd', )
-            if part not in content:
-                continue
+        if test_mode and part == 'annotations' and part not in content:
+            continue
+        wanted = [*fields]
+        if not test_mode and 'iscrowd' in fields:
+            wanted.remove('iscrowd')
         entries = content.get(part)
         if not isinstance(entries, list) or not all(
                 isinstance(entry, Mapping) for entry in entries):
             raise UserError(f'{ann_file} is no COCO annotation file: expected '
                             f'"{part}", a list of dicts with '
-                            f'{", ".join(fields)}')
+                            f'{", ".join(wanted)}')
         _refuse(ann_file, (
             (f'{part} without "{field}"', entry.get('id', f'number {place}'))
-            for place, entry in enumerate(entries) for field in fields
+            for place, entry in enumerate(entries) for field in wanted
             if field not in entry))
+        _refuse(ann_file, (
+            (f'{part} whose {field} is {wrong}', entry['id'])
+            for entry in entries for field, (is_right, wrong) in fields.items()
+            if field in entry and not is_right(entry[field])))
         counts = Counter(entry['id'] for entry in entries)
         _refuse(ann_file, ((f'ids used by several {part}', key)
                            for key, count in counts.items() if count > 1))
         ids[part] = set(counts)
-    _refuse(ann_file, (
-        ('images whose width or height is no positive number', image['id'])
-        for image in content['images']
-        if not all(isinstance(image[side], Real) and image[side] > 0
-                   for side in ('width', 'height'))))
     annotations = content.get('annotations', ())
     for key, part in (('image_id', 'images'), ('category_id', 'categories')):
         _refuse(ann_file, (
             (f'annotations whose {key} is none of the {part}', entry['id'])
             for entry in annotations if entry[key] not in ids[part]))
-    _refuse(ann_file, (
-        ('annotations whose bbox is not [x, y, width, height] in finite '
-         'numbers', entry['id'])
-        for entry in annotations if not _is_box(entry['bbox'])))
     _tell_lost_boxes(content, ann_file)
 
 
@@ -145,11 +175,6 @@ def _refuse(ann_file: str | os.PathLike, faults: Any) -> None:
         raise UserError(f'{ann_file} has ' + '; '.join(
             f'{len(keys)} {kind} (id {some(keys)})'
             for kind, keys in kinds.items()) + '. Mend the file')
-
-
-def _is_box(box: Any) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(
-        isinstance(value, Real) and math.isfinite(value) for value in box)
 
 
 def _tell_lost_boxes(content: Mapping[str, Any],

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..load_report import some
 from ..weights import read_weights
 
-__all__ = ['check_complete', 'check_resumable', 'explained']
+__all__ = ['check_fit', 'check_resumable', 'explained']
 
 
 @contextmanager
@@ -41,17 +41,19 @@ def explained(file: str, resume: bool = False) -> Iterator[None]:
         raise
 
 
-def check_complete(model: nn.Module, checkpoint: Mapping[str, Any],
-                   file: str) -> None:
-    """mmengine only warns where weights are missing, and evaluates noise.
+def check_fit(model: nn.Module, checkpoint: Mapping[str, Any], file: str,
+              wholly: bool = True) -> None:
+    """mmengine only warns where weights are missing, and goes on with noise.
 
     Args:
         model: The model, loaded; it may be wrapped for several processes.
         checkpoint: What was loaded into it.
         file: Where from, for the message.
+        wholly: All weights are needed; else some will do.
 
     Raises:
-        CheckpointError: Weights are missing or of another shape.
+        CheckpointError: Weights are missing or of another shape; if some
+            will do, all are.
     """
     found = checkpoint.get('state_dict', checkpoint)
     shapes = {name.removeprefix('module.'): value.shape
@@ -63,7 +65,16 @@ def check_complete(model: nn.Module, checkpoint: Mapping[str, Any],
              f'{tuple(value.shape)} in the model'
              for name, value in wanted.items()
              if name in shapes and shapes[name] != value.shape]
-    if lacking or other:
+    if not wholly and len(lacking) + len(other) == len(wanted):
+        raise CheckpointError(
+            f'load_from: no weight of {file} fits the model, which would '
+            f'begin at random: {len(lacking)} names of the model are not in '
+            f'the file ({some(lacking) or "none"}), {len(other)} weights are '
+            f'of another shape ({some(other) or "none"}); the file has '
+            f'{some(shapes) or "none"}. Weights of a backbone are loaded by '
+            "model.backbone.init_cfg = dict(type='Pretrained', "
+            f"checkpoint='{file}')")
+    if wholly and (lacking or other):
         raise CheckpointError(
             f'{file} does not fit the model: {len(lacking)} of {len(wanted)} '
             f'weights are missing ({some(lacking) or "none"}), {len(other)} '

@@ -8,14 +8,16 @@ from typing import Any
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ..errors import UserError
 from ..hooks import SkippedImagesHook
-from .checkpoint_checks import check_complete, check_resumable, explained
+from .best_checks import check_save_best
+from .checkpoint_checks import check_fit, check_resumable, explained
 from .data_checks import check_dataset, check_evaluator
-from .launch_checks import check_amp
+from .launch_checks import asks_for_amp, check_amp
 from .loading import check_when_loading
 
 __all__ = ['InputCheckedRunner']
@@ -41,6 +43,19 @@ class InputCheckedRunner(Runner):
         if self.cfg.get('skip_corrupt_images', False):
             self._skip_log = str(Path(self.log_dir, 'skipped_images.txt'))
             self.register_hook(SkippedImagesHook(self._skip_log))
+
+    def set_randomness(self, *args: Any, **kwargs: Any) -> None:
+        with _building(f'randomness {kwargs}'):
+            super().set_randomness(*args, **kwargs)
+
+    def register_hooks(self, default_hooks: dict | None = None,
+                       custom_hooks: list | None = None) -> None:
+        with _building('hooks'):
+            super().register_hooks(default_hooks, custom_hooks)
+
+    def build_visualizer(self, visualizer: Any = None) -> Visualizer:
+        with _building('visualizer'):
+            return super().build_visualizer(visualizer)
 
     def build_model(self, model: Any) -> nn.Module:
         with _building('model'):
@@ -75,10 +90,21 @@ class InputCheckedRunner(Runner):
                     dataloader['dataset'], self._skip_log))
             return super().build_dataloader(dataloader, *args, **kwargs)
 
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        with _building('training'):
+            built = super().build_train_loop(loop)
+        if built.max_iters <= 0:
+            raise UserError(f'nothing would be trained: train_cfg is {loop}, '
+                            f'which makes {built.max_iters} iterations. Set '
+                            'max_epochs or max_iters above 0')
+        return built
+
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         with _building('validation'):
             check_evaluator(self._val_evaluator, self._val_dataloader)
-            return super().build_val_loop(loop)
+            loop = super().build_val_loop(loop)
+            check_save_best(self.hooks, loop)
+            return loop
 
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         with _building('test'):
@@ -86,15 +112,19 @@ class InputCheckedRunner(Runner):
             return super().build_test_loop(loop)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
-        if isinstance(optim_wrapper, Mapping) and optim_wrapper.get(
-                'type') == 'AmpOptimWrapper':
-            check_amp("optim_wrapper.type = 'AmpOptimWrapper' of the config")
         with _building(f'optimizer ({optim_wrapper})'):
+            if asks_for_amp(optim_wrapper):
+                check_amp("optim_wrapper.type = 'AmpOptimWrapper' of the "
+                          'config')
             return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        with _building('param_scheduler'):
+            return super().build_param_scheduler(scheduler)
 
     def load_checkpoint(self, filename: str, *args: Any,
                         **kwargs: Any) -> dict:
-        """Loads as mmengine does; only fine-tuning may lack weights.
+        """Loads as mmengine does; only fine-tuning may lack some weights.
 
         Raises:
             CheckpointError: The file cannot be read or, for evaluation and
@@ -104,8 +134,8 @@ class InputCheckedRunner(Runner):
         with explained(filename):
             checkpoint = super().load_checkpoint(filename, *args, **kwargs)
         training = isinstance(self._train_loop, BaseLoop)
-        if self._resume or not training:
-            check_complete(self.model, checkpoint, filename)
+        check_fit(self.model, checkpoint, filename,
+                  wholly=self._resume or not training)
         if self._resume and training:
             check_resumable(checkpoint, [
                 key for key, part in (

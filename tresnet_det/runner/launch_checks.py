@@ -6,15 +6,31 @@ assertion that does not name the option.
 
 import argparse
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 
 from ..errors import UserError
 
-__all__ = ['check_amp', 'check_launch']
+__all__ = ['asks_for_amp', 'check_amp', 'check_launch']
+
+# What mmengine reads of the environment, and what sets it.
+_LAUNCHERS = dict(
+    pytorch=(['RANK'], 'torchrun --nproc_per_node=8'),
+    slurm=(['SLURM_PROCID'], 'srun --ntasks=8'),
+    mpi=(['OMPI_COMM_WORLD_LOCAL_RANK', 'MASTER_ADDR'],
+         'mpirun -np 8 -x MASTER_ADDR=127.0.0.1'))
+# mmengine takes all parts of a line or none.
+_TOGETHER = dict(
+    train=('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    val=('val_dataloader', 'val_cfg', 'val_evaluator'),
+    test=('test_dataloader', 'test_cfg', 'test_evaluator'))
 
 
 def check_launch(parse_args: Callable[[], argparse.Namespace]) -> None:
@@ -33,11 +49,14 @@ def check_launch(parse_args: Callable[[], argparse.Namespace]) -> None:
             f'--cfg-options cannot be read ({error}): expected KEY=VALUE, '
             'several of them separated by spaces') from error
     cfg = _read_config(args)
-    if args.launcher == 'pytorch' and 'RANK' not in os.environ:
+    variables, starter = _LAUNCHERS.get(args.launcher, ([], ''))
+    absent = [name for name in variables if name not in os.environ]
+    if absent:
         raise UserError(
-            '--launcher pytorch expects to be started by torchrun, which '
-            'tells each process its number: torchrun --nproc_per_node=8 '
-            'tools/train.py ... --launcher pytorch')
+            f'--launcher {args.launcher} expects {" and ".join(absent)} in '
+            'the environment, which tells each process its number or where '
+            f'the others are: {starter} .venv/bin/python tools/train.py ... '
+            f'--launcher {args.launcher}')
     if getattr(args, 'auto_scale_lr', False) and 'base_batch_size' not in (
             cfg.get('auto_scale_lr') or {}):
         raise UserError(f'--auto-scale-lr: {args.config} does not say for '
@@ -77,6 +96,15 @@ def check_amp(option: str) -> None:
             'and CUDA_VISIBLE_DEVICES')
 
 
+def asks_for_amp(optim_wrapper: Any) -> bool:
+    """Whether a config's optimizer wrapper computes in mixed precision."""
+    if not isinstance(optim_wrapper, Mapping):
+        return False
+    kind = optim_wrapper.get('type')
+    kind = OPTIM_WRAPPERS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, AmpOptimWrapper)
+
+
 def _read_config(args: argparse.Namespace) -> Config:
     try:
         cfg = Config.fromfile(args.config)
@@ -90,23 +118,27 @@ def _read_config(args: argparse.Namespace) -> Config:
             f'--cfg-options do not fit {args.config}: '
             f'{type(error).__name__}: {error}') from error
     wanted = ('train' if 'checkpoint' not in args else 'test')
-    lacking = [key for key in ('model', f'{wanted}_dataloader',
-                               f'{wanted}_cfg') if cfg.get(key) is None]
+    lacking = ['model'] if cfg.get('model') is None else []
+    for split, keys in _TOGETHER.items():
+        absent = [key for key in keys if cfg.get(key) is None]
+        if split == wanted or len(absent) < len(keys):
+            lacking += absent
     if lacking:
         raise UserError(f'the config {args.config} lacks '
                         f'{", ".join(lacking)}: is it one of the _base_ '
-                        'parts?')
+                        'parts? A split that is not wanted has None for its '
+                        'dataloader, cfg and evaluator')
     return cfg
 
 
 def _check_writable(folder: str | os.PathLike) -> None:
-    path = Path(folder).absolute()
-    nearest = next(p for p in (path, *path.parents) if p.exists())
-    own = os.access in os.supports_effective_ids  # not on each system
-    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK,
-                                      effective_ids=own):
-        return
-    what = 'is a file' if nearest.is_file() else (
-        'is read-only or belongs to someone else')
-    raise UserError(f'the work_dir {folder} cannot be written: {nearest} '
-                    f'{what}. Give another folder by --work-dir')
+    """Tried, not asked: permissions do not tell of read-only disks."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        why = 'it is a file' if isinstance(
+            error, FileExistsError) else error.strerror
+        raise UserError(f'the work_dir {folder} cannot be written: {why}. '
+                        'Give another folder by --work-dir') from error
