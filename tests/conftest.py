@@ -1,10 +1,14 @@
-"""Each of the test processes computes with one thread."""
+"""Each of the test processes computes with one thread, on the CPU."""
 import os
 
-import pytest
-import torch
-from hypothesis import HealthCheck, settings
-from mmengine.visualization import Visualizer
+# Before torch: tests fork, which CUDA does not survive, compare figures of
+# one device, and try what is refused without a GPU.
+os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+from mmengine.visualization import Visualizer  # noqa: E402
 
 # Inherited by the commands that tests start.  Waiting threads must not spin:
 # the processes share the cores.

@@ -1,6 +1,7 @@
 """The doctor names each known breakage and its remedy."""
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -161,6 +162,22 @@ def test_no_room(facts: Facts, name: str) -> None:
     found = problems(dataclasses.replace(facts, **{name: 1e8}))
     assert list(found) == [name]
     assert found[name].startswith('0.1 GB free -> ')
+    assert not problems(dataclasses.replace(facts, **{name: None}))
+
+
+def test_room_that_cannot_be_found_out(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Systems without /proc, and a folder that is gone."""
+    gone = str(tmp_path / 'gone')
+    assert doctor._free_disk(gone) is None
+    assert doctor._free_disk(gone, str(tmp_path)) == pytest.approx(
+        shutil.disk_usage(tmp_path).free, rel=0.1)
+    assert doctor._free_memory() is None or doctor._free_memory() > 0
+    for text in ('', 'MemTotal: 1 kB', 'no table'):
+        monkeypatch.setattr(Path, 'read_text', lambda path, text=text: text)
+        assert doctor._free_memory() is None
+    monkeypatch.setattr(Path, 'read_text', lambda path: open('/no/such'))
+    assert doctor._free_memory() is None
 
 
 def test_gpu_that_torch_does_not_see(facts: Facts) -> None:
@@ -182,6 +199,22 @@ def test_gpus_without_ops_and_nccl(facts: Facts) -> None:
     assert 'H100 80 GB, H100 80 GB' in text and '2.30.7' in text
     torch.distributed.is_nccl_available = lambda: False
     assert set(problems(broken)) == {'mmcv ops', 'nccl'}
+
+
+def test_ops_that_fail_on_the_gpu(facts: Facts) -> None:
+    def nms(box: str, *arguments: object) -> None:
+        if box == 'cuda':
+            raise RuntimeError('no kernel image is available for execution')
+
+    torch = fake_torch(facts, gpus=1,
+                       tensor=lambda values, device: device,
+                       ones=lambda size, device: device)
+    ops = SimpleNamespace(nms=nms, get_compiling_cuda_version=lambda: '12.1')
+    found = problems(with_modules(facts, torch=torch, mmcv__ops=ops))
+    assert list(found) == ['mmcv ops']
+    assert 'nms fails on cuda: no kernel image' in found['mmcv ops']
+    assert 'FORCE_CUDA=1' in found['mmcv ops']
+    assert 'c++20' in found['mmcv ops']
 
 
 @pytest.mark.parametrize('name, module, says', [

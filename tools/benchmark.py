@@ -9,6 +9,9 @@ within the same round.  Example:
 import argparse
 import platform
 
+import tresnet_det  # noqa: F401  first: it says what is missing
+
+# isort: split
 import torch
 
 from tresnet_det.benchmark import measure

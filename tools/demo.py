@@ -14,6 +14,9 @@ import sys
 import time
 from pathlib import Path
 
+import tresnet_det  # noqa: F401  first: it says what is missing
+
+# isort: split
 from mmengine.config import Config
 from mmengine.utils import ProgressBar
 

@@ -11,6 +11,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import tresnet_det  # noqa: F401  first: it says what is missing
+
+# isort: split
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 

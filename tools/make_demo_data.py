@@ -6,6 +6,9 @@
 import argparse
 from pathlib import Path
 
+import tresnet_det  # noqa: F401  first: it says what is missing
+
+# isort: split
 from mmengine.utils import ProgressBar
 
 from tresnet_det.command_line import tell_user_errors

@@ -7,6 +7,7 @@ the checkpoints that mmengine writes; it does nothing else.
 import sys
 
 from ._versions import __version__, check_operators, check_versions
+from .command_line import tell_import_error
 
 __all__ = ['CheckedRunner', 'CheckpointError', 'FasterCocoEvalMetric',
            'InPlaceABN', 'LoadReport', 'StopOnNonFiniteHook', 'SyncInPlaceABN',
@@ -46,5 +47,6 @@ except Exception as error:
     # `python -m tresnet_det.doctor` imports the package before the doctor,
     # which has to run where this fails, and tells the error.
     if sys.argv[:1] != ['-m'] or f'{__name__}.doctor' not in sys.orig_argv:
+        tell_import_error(error)
         raise
     import_error = error

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from packaging.specifiers import SpecifierSet
 
-__all__ = ['RANGES', '__version__', 'check_operators', 'check_versions']
+__all__ = ['OPERATORS', 'RANGES', '__version__', 'check_operators',
+           'check_versions']
 
 __version__ = '0.1.0'
 
@@ -22,6 +23,14 @@ RANGES = {  # in the order in which they import one another
     'mmcv': '>=2.1,<3',
     'mmdet': '>=3.3,<4',
 }
+# What mends operators that are absent or do not fit. mmdet 3.3 refuses mmcv
+# 2.2, so that the version is named.
+OPERATORS = (
+    'mmcv must be built for this torch, with its operators: `make setup` in a '
+    'clone of this project does it. Elsewhere: pip uninstall mmcv-lite mmcv; '
+    'MMCV_WITH_OPS=1 pip install --no-build-isolation --no-binary mmcv '
+    '--no-deps mmcv==2.1.0 (of the fork: onedl-mmcv). Its setup.py asks for '
+    'C++17; recent torch needs -std=c++20 there, which `make setup` writes')
 _REMEDY = {'torch': 'pip install "torch{}"'}
 _MM_REMEDY = ('pip install "tresnet_det[openmmlab]" (or [onedl], the '
               'maintained fork) into a fresh environment')
@@ -63,6 +72,5 @@ def check_operators() -> None:
         raise ImportError(
             'tresnet_det needs the compiled operators of mmcv, and importing '
             f'them fails with: {error} Either mmcv-lite is installed or an '
-            'mmcv that was built for another torch. To mend it: pip uninstall '
-            'mmcv-lite mmcv; MMCV_WITH_OPS=1 pip install --no-build-isolation '
-            '"mmcv>=2.1,<3"') from error
+            f'mmcv that was built for another torch. To mend it: {OPERATORS}'
+        ) from error

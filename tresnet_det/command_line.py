@@ -1,15 +1,19 @@
-"""What all tools share: an error that a user can mend is one line."""
+"""What all tools share: an error that a user can mend is one line.
+
+Standard library only: the package comes here where its stack is broken.
+"""
 
 import errno
 import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .errors import UserError
 
-__all__ = ['tell_user_errors']
+__all__ = ['tell_import_error', 'tell_user_errors']
 
 DEBUG = 'TRESNET_DET_DEBUG'  # environment variable
 # A path that a user gave; the system's message names it.
@@ -17,6 +21,26 @@ _OF_PATHS = (FileExistsError, FileNotFoundError, IsADirectoryError,
              NotADirectoryError, PermissionError)
 # A disk that takes no more: full, beyond the quota, read-only.
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def tell_import_error(error: Exception) -> None:
+    """Ends one of our tools with "error: ..." and status 1.
+
+    A tool imports the package before anything of its own can catch this.
+
+    Args:
+        error: Why the package cannot be imported; other programs than the
+            tools, and TRESNET_DET_DEBUG=1, leave it to the caller.
+    """
+    tools = Path(__file__).with_name('.mim') / 'tools'  # a link or a folder
+    program = getattr(sys.modules['__main__'], '__file__', None) or ''
+    if (isinstance(error, ImportError) and not _debugging()
+            and Path(program).resolve().parent == tools.resolve()):
+        sys.exit(f'error: {error}')
+
+
+def _debugging() -> bool:
+    return os.environ.get(DEBUG, '0') != '0'
 
 
 def tell_user_errors(main: Callable) -> Callable:
@@ -33,7 +57,7 @@ def tell_user_errors(main: Callable) -> Callable:
         except (UserError, OSError) as error:
             told = (isinstance(error, (UserError, *_OF_PATHS))
                     or error.errno in _OF_DISKS)
-            if not told or os.environ.get(DEBUG, '0') != '0':
+            if not told or _debugging():
                 raise
             # From a process that loads data comes its traceback as text.
             kind = type(error)

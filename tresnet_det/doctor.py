@@ -33,10 +33,23 @@ def _imported(name: str) -> Any:
         return error
 
 
-def _free_memory() -> float:
-    with open('/proc/meminfo') as file:
-        lines = dict(line.split(':') for line in file)
-    return 1024 * float(lines['MemAvailable'].split()[0])
+def _free_memory() -> float | None:
+    try:
+        lines = Path('/proc/meminfo').read_text().splitlines()
+        entries = dict(line.split(':') for line in lines)
+        return 1024 * float(entries['MemAvailable'].split()[0])
+    except (OSError, KeyError, ValueError):  # not Linux, or a container's
+        return None
+
+
+def _free_disk(*folders: str) -> float | None:
+    """Bytes free at the first of them that is there."""
+    for folder in folders:
+        try:
+            return shutil.disk_usage(folder).free
+        except OSError:
+            pass
+    return None
 
 
 def _registered() -> dict[str, Collection[str]]:
@@ -53,16 +66,15 @@ def collect() -> Facts:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # they would hide the screen
         modules = {name: _imported(name) for name in MODULES}
-    shared = Path('/dev/shm')
     return Facts(
         modules=modules,
         failure=tresnet_det.import_error,
         providers=importlib.metadata.packages_distributions(),
         registered=_registered(),
         gpus=len(list(Path('/dev').glob('nvidia[0-9]*'))),
-        disk=shutil.disk_usage('.').free,
+        disk=_free_disk('.'),
         memory=_free_memory(),
-        shared=shutil.disk_usage(shared if shared.is_dir() else '.').free)
+        shared=_free_disk('/dev/shm', '.'))
 
 
 def screen(findings: Sequence[Finding]) -> str:

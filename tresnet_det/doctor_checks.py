@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from ._versions import RANGES
+from ._versions import OPERATORS, RANGES
 from .tested import TESTED
 
 __all__ = ['CHECKS', 'Facts', 'Finding', 'REGISTERED', 'examine']
@@ -25,10 +25,6 @@ LEAST_DISK, LEAST_MEMORY, LEAST_SHARED = 5 * GB, 4 * GB, 0.5 * GB
 
 FRESH = ('make a fresh environment and pip install "tresnet_det[openmmlab]" '
          'or "tresnet_det[onedl]" into it, one of the two')
-OPS = ('mmcv must be built for this torch, with its ops: `make setup` of this '
-       'project does it; elsewhere MMCV_WITH_OPS=1 pip install '
-       '--no-build-isolation --no-binary :all: --no-deps mmcv==2.1.0 (of the '
-       'fork: onedl-mmcv)')
 IMPORT = ("have custom_imports = dict(imports=['tresnet_det'], "
           "allow_failed_imports=False) in the config; where tresnet_det does "
           'not import, mend that')
@@ -37,8 +33,8 @@ REMEDIES = (
     ('pkg_resources', 'pip install "setuptools<81"'),
     ('MMCV==', 'mmdet 3.3 refuses mmcv 2.2: pip install "mmcv>=2.1,<2.2", '
      'built for this torch; or take the fork, "tresnet_det[onedl]"'),
-    ('mmcv._ext', OPS),
-    ('undefined symbol', OPS),
+    ('mmcv._ext', OPERATORS),
+    ('undefined symbol', OPERATORS),
     ('libGL', 'pip install --force-reinstall opencv-python-headless'),
     ('umpy', 'torch before 2.3 and all built for NumPy 1 want: pip install '
      '"numpy<2"'),
@@ -62,7 +58,8 @@ class Facts:
         providers: Import name -> distributions that install it.
         registered: Name of a registry -> what is in it.
         gpus: GPUs that the operating system has.
-        disk, memory, shared: Bytes free here, in RAM and in /dev/shm.
+        disk, memory, shared: Bytes free here, in RAM and in /dev/shm; None
+            where that cannot be found out.
         python: Version of Python.
     """
     modules: Mapping[str, Any]
@@ -70,9 +67,9 @@ class Facts:
     providers: Mapping[str, Sequence[str]]
     registered: Mapping[str, Collection[str]]
     gpus: int
-    disk: float
-    memory: float
-    shared: float
+    disk: float | None
+    memory: float | None
+    shared: float | None
     python: str = platform.python_version()
 
     def version(self, name: str) -> str | None:
@@ -143,17 +140,29 @@ def check_ops(facts: Facts) -> Finding:
     ops, torch = facts.modules['mmcv.ops'], facts.modules['torch']
     if isinstance(ops, Exception):
         return Finding('mmcv ops', f'do not import: {ops}',
-                       remedy_of(ops, OPS))
-    try:
-        box = torch.tensor([[0., 0., 1., 1.]])
-        ops.nms(box, torch.ones(1), 0.5)
-    except Exception as error:
-        return Finding('mmcv ops', f'import, but nms fails: {error}', OPS)
+                       remedy_of(ops, OPERATORS))
+    failure = _try_nms(ops, torch, 'cpu')
+    if failure:
+        return Finding('mmcv ops', failure, OPERATORS)
     cuda = ops.get_compiling_cuda_version()
-    if torch.cuda.is_available() and cuda == 'not available':
-        return Finding('mmcv ops', 'for the CPU alone, but there is a GPU',
-                       f'with nvcc installed and FORCE_CUDA=1: {OPS}')
+    if torch.cuda.is_available():
+        failure = ('for the CPU alone, but there is a GPU'
+                   if cuda == 'not available' else
+                   _try_nms(ops, torch, 'cuda'))
+        if failure:
+            return Finding('mmcv ops', failure, 'with this GPU in the machine '
+                           f'and its nvcc, FORCE_CUDA=1: {OPERATORS}')
     return Finding('mmcv ops', f'work; compiled for CUDA: {cuda}')
+
+
+def _try_nms(ops: Any, torch: Any, device: str) -> str | None:
+    """Why it fails; a build for other GPUs fails only when it is run."""
+    try:
+        box = torch.tensor([[0., 0., 1., 1.]], device=device)
+        ops.nms(box, torch.ones(1, device=device), 0.5)
+    except Exception as error:
+        return f'import, but nms fails on {device}: {error}'
+    return None
 
 
 def check_gpus(facts: Facts) -> Finding:
@@ -221,6 +230,8 @@ def check_registry(facts: Facts) -> Finding:
 
 def check_room(name: str, least: float, remedy: str, facts: Facts) -> Finding:
     free = getattr(facts, name)
+    if free is None:
+        return Finding(name, 'unknown')
     return Finding(name, f'{free / GB:.1f} GB free',
                    None if free >= least else
                    f'{least / GB:.1f} GB are wanted: {remedy}')
