@@ -6,14 +6,17 @@ import ctypes
 import gc
 import os
 from contextlib import suppress
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from typing import (Any, Callable, Dict, List, Mapping, NamedTuple,
+                    Sequence)
 
 import numpy as np
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 
-__all__ = ['MEASURES', 'Slope', 'UsageHook', 'allocated_bytes', 'open_files',
-           'resident_bytes', 'slope', 'tensor_bytes']
+__all__ = ['LIMITS', 'MEASURES', 'Slope', 'UsageHook', 'allocated_bytes',
+           'growing', 'log_bytes', 'open_files', 'resident_bytes', 'slope',
+           'tensor_bytes']
 
 
 def resident_bytes() -> int:
@@ -61,13 +64,28 @@ def tensor_bytes() -> int:
     return sum(storages.values())
 
 
+def log_bytes() -> int:
+    """Bytes of the numbers that mmengine keeps of each iteration.
+
+    Its history buffers hold up to a million of each: a value and a count, 16
+    bytes.
+    """
+    buffers = MessageHub.get_current_instance().log_scalars.values()
+    return sum(part.nbytes for buffer in buffers for part in buffer.data)
+
+
 # What is measured, and how.
 MEASURES: Dict[str, Callable[[], int]] = {
     'resident': resident_bytes,
     'allocated': allocated_bytes,
+    'log': log_bytes,
+    'unlogged': lambda: allocated_bytes() - log_bytes(),
     'tensors': tensor_bytes,
     'files': open_files,
 }
+# The most that a sound training may grow in 1000 iterations. Below 16 bytes
+# an iteration nothing is forgotten that Python makes: each object has more.
+LIMITS = dict(unlogged=16_000, tensors=16_000, files=0)
 
 
 class UsageHook(Hook):
@@ -96,16 +114,27 @@ class UsageHook(Hook):
         """The value of a measure at a step at which it was taken."""
         return self.values[name][self.steps.index(step)]
 
+    def slopes(self, start: int) -> 'Dict[str, Slope]':
+        """Growth of each measure from a step on."""
+        warm = [step >= start for step in self.steps].index(True)
+        return {name: slope(self.steps[warm:], values[warm:])
+                for name, values in self.values.items()}
+
 
 class Slope(NamedTuple):
     """Growth for each 1000 steps, and half its 95 % confidence interval."""
     growth: float
     confidence: float
 
-    @property
-    def is_flat(self) -> bool:
-        """Whether no growth at all is within the interval."""
-        return abs(self.growth) <= self.confidence
+    def exceeds(self, limit: float) -> bool:
+        """Whether it grows by more, beyond what chance may do."""
+        return self.growth - self.confidence > limit
+
+
+def growing(slopes: Mapping[str, Slope]) -> List[str]:
+    """Names of what grows beyond its limit."""
+    return [name for name, limit in LIMITS.items()
+            if slopes[name].exceeds(limit)]
 
 
 def slope(steps: Sequence[int], values: Sequence[float]) -> Slope:
