@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,11 +19,14 @@ from mmengine.registry import RUNNERS
 
 import tresnet_det  # noqa: F401
 from tresnet_det.demo_data import make_demo_data
-from tresnet_det.trials.compare_processes import read_losses
+from tresnet_det.trials import compare_processes
+from tresnet_det.trials.compare_processes import (Machine, read_losses,
+                                                  run_on_machines, unequal)
 from tresnet_det.trials.kill_and_resume import differences
 from tresnet_det.trials.small_demo import small_demo
 
 BASE = Path(__file__).parents[1] / 'configs/demo/fcos_tresnet-m_fpn_demo.py'
+LIMIT = 120  # seconds for a few steps, on a machine that does other things
 FORK = multiprocessing.get_context('fork')
 
 
@@ -65,9 +69,13 @@ def train(folder, data, processes, norm, norm_eval=False, killed=None):
                for rank in range(processes)]
     for worker in workers:
         worker.start()
-    for worker in workers:
-        worker.join()
-    codes = [worker.exitcode for worker in workers]
+    try:
+        for worker in workers:
+            worker.join(LIMIT)
+        codes = [worker.exitcode for worker in workers]
+    finally:  # one that waits for another for ever must not outlive the test
+        for worker in workers:
+            worker.kill()
     if killed is not None:
         assert codes == [-signal.SIGKILL if rank == killed else 1
                          for rank in range(processes)]
@@ -139,3 +147,27 @@ def test_unsynchronised_statistics_are_those_of_a_process(tmp_path, data):
     with patch('torch.nn.BatchNorm2d.forward', by_halves):
         one = train(tmp_path / 'one', data, 1, 'BN')
     assert_same(one, two)
+
+
+def test_rows_that_differ_are_named():
+    rows = dict(one=[2., 1.], two=[2. + 1e-6, 1.], three=[2., 1. + 2e-6],
+                four=[2.])
+    assert unequal(rows) == ['three', 'four']
+    assert unequal({}) == [] and unequal(dict(one=[])) == ['one']
+
+
+def test_a_machine_that_goes_on_is_told_and_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare_processes, 'STOPPED_WITHIN', 0.5)
+    script = tmp_path / 'launcher.py'
+    script.write_text(
+        'import os, subprocess, sys, time\n'
+        'if os.environ["NODE_RANK"] == "0":\n'
+        '    time.sleep(60)\n'
+        'child = subprocess.Popen(["sleep", "60"])\n'
+        f'open({str(tmp_path / "run/last_checkpoint")!r}, "w").close()\n'
+        'sys.exit(child.wait())\n')
+    (tmp_path / 'run').mkdir()
+    machines = [Machine(['env'], '127.0.0.1')] * 2
+    with pytest.raises(RuntimeError, match='still runs, 0.5 s after'):
+        run_on_machines([sys.executable, script], machines, tmp_path / 'run',
+                        kill=1)

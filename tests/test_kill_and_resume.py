@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import tresnet_det  # noqa: F401  allows safe checkpoint classes
-from tresnet_det.trials.kill_and_resume import (Moment, differences,
+from tresnet_det.trials.kill_and_resume import (Kill, Moment, differences,
                                                 draw_moments,
                                                 kill_again_and_again,
-                                                run_and_kill)
+                                                not_tried, run_and_kill)
 
 # Counts to 199 in a file of its own for each number, written slowly.
 TRAINING = '''
@@ -59,11 +59,24 @@ def test_kills_hit_writes_and_damage_is_named(tmp_path, training):
     assert len(kills) == 8
     assert all(kill.unfinished for kill in kills)
     damages = [kill.damage.partition(' ')[2] for kill in kills if kill.damage]
-    assert damages == ['cut in half', 'one bit turned']
+    assert damages == ['cut in half', 'with one bit turned']
+    assert not not_tried(kills)
     files = len(list((tmp_path / 'run').glob('iter_*.pth')))
     assert files >= 8 * 2 - 3  # each got on, but for what was damaged
     assert run_and_kill(training, tmp_path / 'run', tmp_path / 'log') is None
     assert (tmp_path / 'run' / 'iter_199.pth').exists()
+
+
+def test_what_kills_did_not_meet_is_told():
+    cut, turned, written = (
+        Kill(1., 0., {}, 'iter_2.pth cut in half'),
+        Kill(1., 0., {}, 'iter_6.pth with one bit turned'),
+        Kill(1., 0., {'.iter_8.pth.1': 7}))
+    assert not not_tried([cut, turned, written])
+    assert not_tried([turned, written]) == ['a checkpoint cut in half']
+    assert not_tried([cut, written]) == ['a checkpoint with one bit turned']
+    assert not_tried([cut, turned]) == ['a kill in the writing of a '
+                                        'checkpoint']
 
 
 def test_unnamed_damage_is_told(tmp_path, training):

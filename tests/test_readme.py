@@ -45,3 +45,6 @@ def test_first_config_trains_and_predicts(tmp_path):
 @pytest.mark.parametrize('tested', TESTED, ids=lambda tested: tested.stack)
 def test_tested_versions_are_the_doctors(tested):
     assert str(tested) in README
+    # Printed by tools/setup/test_stack.py, not said in words.
+    assert re.fullmatch(r'\d+ passed, \d+ skipped, \d+ failed',
+                        tested.result)

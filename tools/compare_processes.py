@@ -3,8 +3,9 @@
     python tools/compare_processes.py work_dirs/processes
 
 The machines are two network namespaces, so this needs root and `ip`. In the
-end one process of the second machine is killed: both must stop, and --resume
-must end where a run that was left alone ends.
+end one process of the second machine is killed: both must stop within a
+minute, and --resume must end where a run that was left alone ends. The exit
+status is 1 if it does not, or if losses differ that should be equal.
 """
 
 import argparse
@@ -14,13 +15,14 @@ from pathlib import Path
 
 from tresnet_det.demo_data import make_demo_data
 from tresnet_det.trials.compare_processes import (read_losses, run_on_machines,
-                                                  two_machines)
+                                                  two_machines, unequal)
 from tresnet_det.trials.kill_and_resume import differences
 from tresnet_det.trials.small_demo import small_demo
 
 TOOLS = Path(__file__).resolve().parent
 BASE = TOOLS.parent / 'configs' / 'demo' / 'fcos_tresnet-m_fpn_demo.py'
-# Name -> norm, running statistics only, processes, machines.
+# Name -> norm, running statistics only, processes, machines. Rows in which the
+# former two are the same should be equal.
 RUNS = {
     '1 process, whole batch': ('SyncInPlaceABN', False, 1, 1),
     '2 processes, SyncInPlaceABN': ('SyncInPlaceABN', False, 2, 1),
@@ -64,13 +66,13 @@ def main() -> None:
         return ['bash', TOOLS / 'dist_train.sh', config,
                 processes // machines, '--resume'], work_dir
 
+    losses: dict[tuple, dict[str, list[float]]] = {}
     with two_machines() as machines:
         for name, run in RUNS.items():
             words, work_dir = command(name, *run)
             run_on_machines(words, machines[:run[-1]], work_dir)
-            print(f'{name:36}', *(f'{loss:.6f}'
-                                  for loss in read_losses(work_dir)),
-                  flush=True)
+            row = losses.setdefault(run[:2], {})[name] = read_losses(work_dir)
+            print(f'{name:36}', *(f'{loss:.6f}' for loss in row), flush=True)
         words, killed = command('killed', *RUNS['2 machines, SyncInPlaceABN'])
         seconds, said = run_on_machines(words, machines, killed, kill=1)
         print(f'a process of machine 1 killed: both ended after '
@@ -82,7 +84,9 @@ def main() -> None:
         Path((run / 'last_checkpoint').read_text()) for run in (whole, killed)
     ))
     print(f'resumed: {count} values, {len(names)} differ {names[:5] or ""}')
-    sys.exit(bool(names))
+    wrong = [name for rows in losses.values() for name in unequal(rows)]
+    print(f'rows that should be equal and are not: {wrong or "none"}')
+    sys.exit(bool(names or wrong))
 
 
 if __name__ == '__main__':

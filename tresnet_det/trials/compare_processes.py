@@ -6,11 +6,12 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -19,9 +20,10 @@ from mmengine.runner import Runner
 from .kill_and_resume import children
 
 __all__ = ['Machine', 'MeanLossHook', 'read_losses', 'run_on_machines',
-           'two_machines']
+           'two_machines', 'unequal']
 
 LOSSES = 'mean_losses.jsonl'
+STOPPED_WITHIN = 60  # seconds after one process was killed
 
 
 @HOOKS.register_module()
@@ -54,6 +56,19 @@ def read_losses(work_dir: Path, name: str = 'loss') -> list[float]:
     """One of the losses that MeanLossHook wrote, for each iteration."""
     lines = (work_dir / LOSSES).read_text().splitlines()
     return [json.loads(line)[name] for line in lines]
+
+
+def unequal(losses: Mapping[str, Sequence[float]],
+            rtol: float = 1e-6) -> list[str]:
+    """Names of runs whose losses are not those of the first one.
+
+    Heads compute in float32, and processes add in another order: to more
+    digits they cannot be equal.
+    """
+    first = next(iter(losses.values()), [])
+    return [name for name, values in losses.items()
+            if len(values) != len(first) or not len(values)
+            or not np.allclose(values, first, rtol=rtol, atol=0)]
 
 
 class Machine(NamedTuple):
@@ -119,7 +134,7 @@ def run_on_machines(command: list, machines: list[Machine], work_dir: Path,
         they say.
 
     Raises:
-        RuntimeError: A training failed, or none did after the kill.
+        RuntimeError: A training failed, or one did not stop after the kill.
     """
     ending = '.log' if kill is None else '.killed.log'
     logs = [work_dir.with_suffix(f'.{rank}{ending}')
@@ -144,7 +159,12 @@ def run_on_machines(command: list, machines: list[Machine], work_dir: Path,
             if victim.poll() is None:
                 os.kill(children(victim.pid)[0], signal.SIGKILL)
         start = time.monotonic()
-        failed = [launcher.wait() != 0 for launcher in launchers]
+        limit = None if kill is None else STOPPED_WITHIN
+        try:
+            failed = [launcher.wait(limit) != 0 for launcher in launchers]
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(f'{command} still runs, {limit} s after a '
+                               f'process was killed, see {logs}') from error
         seconds = time.monotonic() - start
     finally:  # an interrupted comparison leaves nothing behind
         for launcher in launchers:

@@ -14,7 +14,10 @@ import numpy as np
 import torch
 
 __all__ = ['Kill', 'Moment', 'children', 'damage_file', 'differences',
-           'draw_moments', 'kill_again_and_again', 'run_and_kill']
+           'draw_moments', 'kill_again_and_again', 'not_tried',
+           'run_and_kill']
+
+CUT, TURNED = 'cut in half', 'with one bit turned'
 
 
 class Moment(NamedTuple):
@@ -194,7 +197,17 @@ def damage_file(path: Path, truncate: bool) -> str:
     else:
         content[middle] ^= 1
     path.write_bytes(content)
-    return 'cut in half' if truncate else 'one bit turned'
+    return CUT if truncate else TURNED
+
+
+def not_tried(kills: Iterable[Kill]) -> list[str]:
+    """What many kills should have met, and these have not."""
+    kills = list(kills)
+    missing = [f'a checkpoint {what}' for what in (CUT, TURNED)
+               if not any(kill.damage.endswith(what) for kill in kills)]
+    if not any(kill.unfinished for kill in kills):
+        missing.append('a kill in the writing of a checkpoint')
+    return missing
 
 
 def differences(one: Path, other: Path) -> tuple[list[str], int]:

@@ -6,8 +6,7 @@ import ctypes
 import gc
 import os
 from contextlib import suppress
-from typing import (Any, Callable, Dict, List, Mapping, NamedTuple,
-                    Sequence)
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import torch
