@@ -558,6 +558,13 @@ def test_sound_bench_is_accepted(bench):
     assert (bench.root / 'a.pkl').exists()
 
 
+def test_fine_tuning_may_lack_some_weights(bench):
+    state(without_head)(bench)
+    bench.configure(f'load_from = {str(bench.checkpoint)!r}')
+    assert run(bench, 'train.py', *bench.argument('train.py')) is None
+    assert (bench.work_dir / 'epoch_2.pth').exists()
+
+
 def written(root):
     """All files but the logs of runs, each with its size."""
     return {path: path.stat().st_size for path in root.rglob('*')

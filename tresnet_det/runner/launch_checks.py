@@ -135,7 +135,7 @@ def _check_writable(folder: str | os.PathLike) -> None:
     """Tried, not asked: permissions do not tell of read-only disks."""
     try:
         os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=str(folder)):
             pass
     except OSError as error:
         why = 'it is a file' if isinstance(
