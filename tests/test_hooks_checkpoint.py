@@ -105,6 +105,13 @@ def test_best_goes_after_the_better_one_is_whole(tmp_path):
     assert run.files() == ['best_AP_epoch_3.pth', 'epoch_4.pth']
 
 
+def test_no_detections_no_ap_no_best(tmp_path):
+    run = Run(tmp_path, save_best='AP')
+    assert run.train(val_loss=1.0) == ['epoch_1.pth']
+    assert 'best_AP_epoch_2.pth' in run.train(AP=0.1, val_loss=1.0)
+    assert 'best_AP_epoch_2.pth' in run.train(val_loss=1.0)
+
+
 def test_best_by_two_metrics(tmp_path):
     run = Run(tmp_path, save_best=['AP', 'mIoU'], max_keep_ckpts=1)
     run.train(AP=.5, mIoU=.5)

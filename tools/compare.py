@@ -12,9 +12,11 @@ import shlex
 import sys
 from pathlib import Path
 
+import tresnet_det  # noqa: F401  registers, allows safe checkpoint classes
+
+# isort: split
 from mmengine.config import DictAction
 
-import tresnet_det  # noqa: F401  registers, allows safe checkpoint classes
 from tresnet_det.command_line import tell_user_errors
 from tresnet_det.comparison.estimate import plan_table
 from tresnet_det.comparison.plan import check_comparable, plan_arm

@@ -7,10 +7,12 @@ counted stands in tresnet_det/flops.py.
 """
 import argparse
 
+import tresnet_det  # noqa: F401  registers, makes 'tresnet_det::' known
+
+# isort: split
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-import tresnet_det  # noqa: F401  registers, makes 'tresnet_det::' known
 from tresnet_det.archs import ARCHS
 from tresnet_det.command_line import tell_user_errors
 from tresnet_det.errors import UserError

@@ -1,11 +1,13 @@
 """Checkpoints of which a whole one is there at any moment."""
 
+import logging
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -82,6 +84,14 @@ class WholeCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self.save_best:
             return
+        # An evaluation without any detection has no AP, which mmengine's
+        # looks up; None is passed over.
+        absent = [key for key in self.key_indicators
+                  if key not in ('auto', *metrics)]
+        if absent:
+            print_log(f'no best checkpoint is looked for: the evaluation gave '
+                      f'no {", ".join(absent)}', 'current', logging.WARNING)
+            metrics = {**metrics, **dict.fromkeys(absent)}
         # mmengine's removes the former best file if it knows of one.
         former = self._best_files()
         self._set_best_files(dict.fromkeys(former))
