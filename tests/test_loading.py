@@ -78,6 +78,9 @@ KINDS = {
 def test_kinds(tmp_path, name):
     write, expected, tolerance = KINDS[name]
     write(tmp_path / name)
+    if not cv2.haveImageReader(str(tmp_path / name)):
+        assert name == 'a.gif'
+        pytest.skip(f'OpenCV {cv2.__version__} reads no GIF')
     results = load(tmp_path / name, width=48, height=32)
     assert results['img'].dtype == np.uint8
     assert results['img_shape'] == results['ori_shape'] == (32, 48)

@@ -114,7 +114,8 @@ def test_nothing_happens_where_all_is_well(tmp_path):
     runner, error = run(tmp_path, ['', '', ''])
     assert error is None and runner.iter == 6
     assert not list(tmp_path.glob('*/nonfinite*'))
-    assert not runner.optim_wrapper.optimizer._optimizer_step_pre_hooks
+    step = runner.optim_wrapper.optimizer.step
+    assert 'nonfinite' not in step.__code__.co_filename
 
 
 @pytest.mark.parametrize('clip_grad', [None, dict(max_norm=1.0)])
@@ -167,7 +168,7 @@ def test_last_good_checkpoint_is_left_alone(tmp_path):
     assert 'stopped at iteration 2' in error
     names = [path.name for path in tmp_path.glob('*.pth')]
     assert names == ['epoch_1.pth']
-    saved = torch.load(tmp_path / names[0], weights_only=True)
+    saved = torch.load(tmp_path / names[0])
     assert all_finite(saved['state_dict'])
     assert all_finite(saved['ema_state_dict'])
 
@@ -304,7 +305,7 @@ def test_resuming_with_skipped_steps(tmp_path, amp_on_cpu):
                    checkpoint=dict(interval=6, by_epoch=False))
     assert not run(tmp_path / 'whole', tricks, **options)[1]
     first = tmp_path / 'whole' / 'iter_6.pth'
-    scales = [torch.load(path, weights_only=True)['optimizer']['loss_scaler']
+    scales = [torch.load(path)['optimizer']['loss_scaler']
               for path in (first, first.with_name('iter_12.pth'))]
     assert scales[0]['scale'] == 2.0**9 and scales[0] != scales[1]
     assert not run(tmp_path / 'resumed', tricks, load_from=str(first),

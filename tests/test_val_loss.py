@@ -263,8 +263,7 @@ def test_in_a_run_with_averaged_weights(cfg):
     assert {'val_loss', 'val_loss_cls', 'val_loss_bbox', 'coco/bbox_mAP'
             } <= set(line)
     assert list(Path(cfg.work_dir).glob('best_val_loss_epoch_1.pth'))
-    checkpoint = torch.load(Path(cfg.work_dir, 'epoch_1.pth'),
-                            weights_only=True)
+    checkpoint = torch.load(Path(cfg.work_dir, 'epoch_1.pth'))
     averaged = MODELS.build(deepcopy(cfg.model))
     averaged.load_state_dict(checkpoint['state_dict'])
     assert line['val_loss'] == pytest.approx(

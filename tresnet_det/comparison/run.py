@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 
 from ..errors import UserError
-from ..runner.resume import find_whole_checkpoint
+from ..runner.resume import find_whole_checkpoint, read_mapped
 from .equality import digest, evaluator_of
 
 __all__ = ['Run']
@@ -92,7 +91,7 @@ class Run:
             return 0
         if self.ended.exists():
             return self.length
-        content = torch.load(checkpoint, 'cpu', weights_only=True, mmap=True)
+        content = read_mapped(checkpoint)
         meta = content['meta']
         if not self.by_epoch:
             return meta['iter']

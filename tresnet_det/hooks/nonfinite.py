@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,20 @@ class StopOnNonFiniteHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         # A loss scaler calls step() for finite gradients, or says found_inf.
-        self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(
-            partial(self._before_step, runner))
+        # torch has step hooks for this, which the compiler of torch 2.1 takes
+        # out of all optimizers.
+        optimizer = runner.optim_wrapper.optimizer
+        self._step = optimizer.step
+
+        @wraps(self._step)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            self._before_step(runner, optimizer)
+            return self._step(*args, **kwargs)
+
+        optimizer.step = step
 
     def after_train(self, runner: Runner) -> None:
-        self._handle.remove()
+        runner.optim_wrapper.optimizer.step = self._step
 
     def before_train_iter(self, runner: Runner, batch_idx: int,
                           data_batch: Any = None) -> None:
@@ -93,8 +102,8 @@ class StopOnNonFiniteHook(Hook):
             random.append(torch.cuda.get_rng_state())
         self._current = _Iteration(runner.iter + 1, data_batch, random)
 
-    def _before_step(self, runner: Runner, optimizer: torch.optim.Optimizer,
-                     *_: Any) -> None:
+    def _before_step(self, runner: Runner,
+                     optimizer: torch.optim.Optimizer) -> None:
         # Set by a loss scaler for fused optimizers, which skip by themselves.
         if getattr(optimizer, 'found_inf', None):
             return

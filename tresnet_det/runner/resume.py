@@ -13,7 +13,7 @@ from ..errors import UserError
 from .checkpoint_checks import explained
 
 __all__ = ['choose_checkpoint', 'damage', 'find_whole_checkpoint',
-           'read_seed']
+           'read_mapped', 'read_seed']
 
 
 def choose_checkpoint(work_dir: str | Path, given: str | None = None
@@ -98,9 +98,12 @@ def _unnumbered(file: str | Path) -> str:
     return re.sub(r'\d+', '#', Path(file).name)
 
 
+def read_mapped(checkpoint: str | Path) -> dict:
+    """A run's checkpoint, of which only what is looked at is read."""
+    # As mmengine reads what it resumes from: from torch 2.6 on, weights_only.
+    return torch.load(str(checkpoint), map_location='cpu', mmap=True)
+
+
 def read_seed(checkpoint: str) -> int | None:
     """The seed of the run that wrote a checkpoint, None if it has none."""
-    # Mapped, not read: of a large file only the index is needed. Else as
-    # mmengine, which resumes from it next: from torch 2.6 on, weights_only.
-    content = torch.load(checkpoint, map_location='cpu', mmap=True)
-    return content['meta'].get('seed')
+    return read_mapped(checkpoint)['meta'].get('seed')
