@@ -19,6 +19,7 @@ from mmengine.registry import RUNNERS
 
 import tresnet_det  # noqa: F401
 from tresnet_det.demo_data import make_demo_data
+from tresnet_det.safe_globals import load
 from tresnet_det.trials import compare_processes
 from tresnet_det.trials.compare_processes import (Machine, read_losses,
                                                   run_on_machines, unequal)
@@ -81,7 +82,7 @@ def train(folder, data, processes, norm, norm_eval=False, killed=None):
                          for rank in range(processes)]
         return None
     assert codes == [0] * processes
-    return read_losses(folder), torch.load(folder / 'iter_3.pth')['state_dict']
+    return read_losses(folder), load(folder / 'iter_3.pth')['state_dict']
 
 
 @pytest.fixture(scope='module')

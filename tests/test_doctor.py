@@ -50,6 +50,12 @@ def fake_torch(facts: Facts, gpus: int = 0,
         **parts})
 
 
+@pytest.fixture(autouse=True)
+def allowed() -> None:
+    """As after the import: the fork strikes out what it allowed to read."""
+    allow_mmengine_checkpoints()
+
+
 def problems(facts: Facts) -> dict[str, str]:
     return {finding.name: f'{finding.found} -> {finding.remedy}'
             for finding in examine(facts) if finding.remedy is not None}

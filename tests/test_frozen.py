@@ -5,7 +5,7 @@ import torch
 from mmengine.hooks import Hook
 from small_runs import box, coco, small_run, write_data
 
-import tresnet_det  # noqa: F401  registers the runner
+from tresnet_det.safe_globals import load
 
 OPTIMIZERS = dict(
     sgd=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=0.1),
@@ -40,7 +40,7 @@ def test_frozen_stages_do_not_move(tmp_path, optimizer, norm_eval, frozen):
     runner.register_hook(start)
     runner.train()
     assert runner.iter == 6
-    saved = torch.load(tmp_path / 'run' / 'epoch_3.pth')
+    saved = load(tmp_path / 'run' / 'epoch_3.pth')
     parts = ('conv1.', 'bn1.', *(f'layer{k}.' for k in range(1, frozen + 1)))
     prefixes = tuple(f'backbone.{part}' for part in parts)
     for state in (saved['state_dict'], {  # the average, and the weights

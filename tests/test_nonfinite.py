@@ -24,6 +24,7 @@ from torch import nn
 
 import tresnet_det  # noqa: F401  registers the hook
 from tresnet_det.hooks import NonFiniteError
+from tresnet_det.safe_globals import load
 from tresnet_det.trials.kill_and_resume import differences
 
 NUMBER = count()  # MMEngine keeps loggers by the experiment's name
@@ -168,7 +169,7 @@ def test_last_good_checkpoint_is_left_alone(tmp_path):
     assert 'stopped at iteration 2' in error
     names = [path.name for path in tmp_path.glob('*.pth')]
     assert names == ['epoch_1.pth']
-    saved = torch.load(tmp_path / names[0])
+    saved = load(tmp_path / names[0])
     assert all_finite(saved['state_dict'])
     assert all_finite(saved['ema_state_dict'])
 
@@ -305,7 +306,7 @@ def test_resuming_with_skipped_steps(tmp_path, amp_on_cpu):
                    checkpoint=dict(interval=6, by_epoch=False))
     assert not run(tmp_path / 'whole', tricks, **options)[1]
     first = tmp_path / 'whole' / 'iter_6.pth'
-    scales = [torch.load(path)['optimizer']['loss_scaler']
+    scales = [load(path)['optimizer']['loss_scaler']
               for path in (first, first.with_name('iter_12.pth'))]
     assert scales[0]['scale'] == 2.0**9 and scales[0] != scales[1]
     assert not run(tmp_path / 'resumed', tricks, load_from=str(first),

@@ -10,6 +10,7 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.utils import digit_version
 
 import tresnet_det  # noqa: F401
+from tresnet_det.safe_globals import load
 
 
 def reload(thing):
@@ -46,3 +47,16 @@ class Asks:
 def test_no_other_attribute_is_given(owner, name):
     with pytest.raises(pickle.UnpicklingError):
         reload(Asks(owner, name))
+
+
+@pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.6'),
+    reason='this torch reads everything')
+def test_we_read_after_others_struck_classes_out(tmp_path):
+    """As the fork of mmengine does whenever it read a checkpoint."""
+    torch.save(HistoryBuffer([1.], [1]), tmp_path / 'a.pth')
+    with torch.serialization.safe_globals([HistoryBuffer]):
+        pass
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / 'a.pth')
+    assert load(tmp_path / 'a.pth').current() == 1

@@ -26,6 +26,7 @@ from tresnet_det.demo_data import make_demo_data
 from tresnet_det.hooks import ValLossHook
 from tresnet_det.hooks.val_loss import loss_dataloader, with_boxes_first
 from tresnet_det.losses import losses_of, training_without_noise
+from tresnet_det.safe_globals import load
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 CONFIG = CONFIGS / 'demo/fcos_tresnet-m_fpn_demo.py'
@@ -263,7 +264,7 @@ def test_in_a_run_with_averaged_weights(cfg):
     assert {'val_loss', 'val_loss_cls', 'val_loss_bbox', 'coco/bbox_mAP'
             } <= set(line)
     assert list(Path(cfg.work_dir).glob('best_val_loss_epoch_1.pth'))
-    checkpoint = torch.load(Path(cfg.work_dir, 'epoch_1.pth'))
+    checkpoint = load(Path(cfg.work_dir, 'epoch_1.pth'))
     averaged = MODELS.build(deepcopy(cfg.model))
     averaged.load_state_dict(checkpoint['state_dict'])
     assert line['val_loss'] == pytest.approx(

@@ -13,7 +13,7 @@ import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.utils import digit_version
 
-__all__ = ['allow_mmengine_checkpoints']
+__all__ = ['allow_mmengine_checkpoints', 'load']
 
 
 def _history_method(owner: Any, name: str) -> Callable:
@@ -41,3 +41,17 @@ def allow_mmengine_checkpoints() -> None:
     # Since NumPy 1.25 every dtype has a class of its own.
     classes += {type(np.dtype(code)) for code in '?bBhHiIlLqQefdg'}
     torch.serialization.add_safe_globals(classes)
+
+
+def load(file: Any, **options: Any) -> Any:
+    """What ``torch.load`` gives, with mmengine's classes allowed.
+
+    The fork of mmengine allows some of them itself while it reads, and strikes
+    them off the list afterwards, whoever had put them there.
+
+    Args:
+        file: A path, or something to read from.
+        options: Of ``torch.load``.
+    """
+    allow_mmengine_checkpoints()
+    return torch.load(file, **options)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .atomic import written_whole
 from .checkpoint_formats import CheckpointError, StateDict
+from .safe_globals import load
 
 __all__ = ['read_weights', 'write_weights']
 
@@ -111,8 +112,7 @@ def _read_pickle(path: Path,
         raise CheckpointError(f'{path} holds a nested tensor, which is no '
                               'weight; save the state dict of the model')
     try:
-        content = torch.load(path, map_location=map_location,
-                             weights_only=True)
+        content = load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # a damaged pickle fails in any way at all
         text = str(error)
         refused = re.search(r'(?:GLOBAL|[Uu]nsupported class) ([\w.]+)', text)

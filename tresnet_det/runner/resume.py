@@ -5,11 +5,11 @@ import re
 import zipfile
 from pathlib import Path
 
-import torch
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
 from ..errors import UserError
+from ..safe_globals import load
 from .checkpoint_checks import explained
 
 __all__ = ['choose_checkpoint', 'damage', 'find_whole_checkpoint',
@@ -101,7 +101,7 @@ def _unnumbered(file: str | Path) -> str:
 def read_mapped(checkpoint: str | Path) -> dict:
     """A run's checkpoint, of which only what is looked at is read."""
     # As mmengine reads what it resumes from: from torch 2.6 on, weights_only.
-    return torch.load(str(checkpoint), map_location='cpu', mmap=True)
+    return load(str(checkpoint), map_location='cpu', mmap=True)
 
 
 def read_seed(checkpoint: str) -> int | None:

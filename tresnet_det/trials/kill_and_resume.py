@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..safe_globals import load
+
 __all__ = ['Kill', 'Moment', 'children', 'damage_file', 'differences',
            'draw_moments', 'kill_again_and_again', 'not_tried',
            'run_and_kill']
@@ -228,7 +230,7 @@ def differences(one: Path, other: Path) -> tuple[list[str], int]:
 
 def _essence(path: Path) -> dict:
     """What of a checkpoint must not depend on stops; times do."""
-    content = torch.load(path, map_location='cpu')
+    content = load(path, map_location='cpu')
     meta, hub = content.pop('meta'), content.pop('message_hub')
     return dict(
         content,
