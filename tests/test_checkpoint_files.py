@@ -67,6 +67,14 @@ def test_safetensors_by_contents(tmp_path):
     assert read_weights(path)[0].keys() == STATE.keys()
 
 
+def test_safetensors_may_be_read_by_others(tmp_path):
+    for name in ('w.safetensors', 'w.pth'):
+        write_weights(tmp_path / name, STATE, 'state_dict', {})
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    (tmp_path / 'other').touch()
+    assert modes == {(tmp_path / 'other').stat().st_mode}
+
+
 def test_safetensors_tells_other_libraries_its_format(tmp_path):
     path = tmp_path / 'w.safetensors'
     write_weights(path, {'t': torch.ones(2, 3).t()}, 'model', {})

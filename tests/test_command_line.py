@@ -39,6 +39,13 @@ def test_told_in_one_line(kind, monkeypatch):
     assert stop.value.code == 'error: a.png is bad: mend it'
 
 
+def test_ctrl_c_is_no_error(capsys):
+    with pytest.raises(SystemExit) as stop:
+        tool(KeyboardInterrupt())()
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == 'stopped by Ctrl-C\n'
+
+
 def test_paths_are_told():
     with pytest.raises(SystemExit, match='no/such/file'):
         tell_user_errors(open)('no/such/file')

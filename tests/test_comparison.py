@@ -139,7 +139,7 @@ def test_states_and_estimate(arms, data):
     # Four steps of 60 s, as logged, and evaluations: half of it is left. The
     # other arm's are timed here.
     text = plan_table(arms)
-    minutes = [float(line.split('|')[5])
+    minutes = [float(line.split('|')[6])
                for line in text.splitlines() if ' seed_' in line]
     assert minutes[0] == 0 and minutes[1] == 2 and 'hours left' in text
     assert 'hours left' not in plan_table(arms, estimate=False)
@@ -255,6 +255,13 @@ def test_finished_work_folders(arms, data, tmp_path):
     assert alone.cfg.randomness.seed == 1
     with pytest.raises(FileNotFoundError, match='log and config of a'):
         plan_arm(data, tmp_path / 'out', [0])
+
+
+def test_unfinished_work_folders_are_refused(arms, tmp_path):
+    for run in arms[0]:
+        pretend(run, 1, [])
+    with pytest.raises(ValueError, match='seed_1 stopped at 1 of 2. Go on'):
+        plan_arm(tmp_path / 'small', tmp_path / 'out', [])
 
 
 def test_work_folders_of_several_kinds_are_no_arm(arms, data, tmp_path):
@@ -438,7 +445,7 @@ def test_the_command(configs, data, tmp_path):
                '--data', data, '--out-dir', tmp_path / 'out', '--repeats', '0']
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
-    assert 'some runs failed; the same command tries them' in done.stderr
+    assert 'not in the comparison: broken seed_0 (failed)' in done.stderr
     text = (tmp_path / 'out/report.md').read_text()
     assert '| narrow | seed_0 | finished | 1 x 2 | 0.' in text
     assert '| broken | seed_0 | failed | 1 x 2 | - |' in text

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
+from small_runs import box, coco, small_run, write_data
 
 import tresnet_det  # noqa: F401
 from tresnet_det.demo_data import CATEGORIES, make_demo_data
@@ -86,7 +87,7 @@ def build(run, tmp_path):
                    return_value=torch.nn.Identity()), \
                 patch('mmengine.runner.runner.collect_env', dict):
             runner = RUNNERS.build(cfg)
-        runner.build_train_loop(runner._train_loop)
+        runner._train_loop = runner.build_train_loop(runner._train_loop)
         return runner
 
     return build_runner
@@ -109,14 +110,40 @@ def test_ours_in_place_of_mmengines(build, options, hook, loop):
     assert {type(one) for one in runner.hooks
             if isinstance(one, CheckpointHook)} == {hook}
     assert sum(isinstance(one, IterationSeedHook) for one in runner.hooks) == 1
-    assert type(runner.build_train_loop(runner._train_loop)) is loop
-    assert isinstance(runner._train_dataloader.batch_sampler, NumberedBatches)
+    assert type(runner._train_loop) is loop
+    assert isinstance(runner.train_dataloader.batch_sampler, NumberedBatches)
 
 
 def test_a_given_checkpoint_that_is_damaged_is_an_error(build, tmp_path):
     (tmp_path / 'cut.pth').write_bytes(b'PK')
     with pytest.raises(ValueError, match='cut.pth.* is damaged'):
         build(resume=True, load_from=str(tmp_path / 'cut.pth'))
+
+
+def test_rates_are_scaled_by_the_batch(tmp_path):
+    """The loader that we build tells no batch size."""
+    data = write_data(tmp_path / 'data', coco([box(1, 10, 10, 30, 30)]))
+    runner = small_run('fcos', data, tmp_path / 'run', **{
+        'auto_scale_lr': dict(enable=True, base_batch_size=16),
+        'train_cfg.max_epochs': 1, 'param_scheduler': None,
+        'optim_wrapper.optimizer.lr': 1e-3})
+    runner.train()
+    groups = runner.optim_wrapper.optimizer.param_groups
+    assert {group['initial_lr'] if 'initial_lr' in group else group['lr']
+            for group in groups} <= {1e-3 * 2 / 16, 2e-3 * 2 / 16}
+
+
+def test_resuming_needs_no_pretrained_file(tmp_path):
+    data = write_data(tmp_path / 'data', coco([box(1, 10, 10, 30, 30)]))
+    small_run('fcos', data, tmp_path / 'run', **{
+        'train_cfg.max_epochs': 1}).train()
+    gone = {'model.backbone.init_cfg': dict(
+        type='Pretrained', checkpoint=str(tmp_path / 'gone.pth'))}
+    resumed = small_run('fcos', data, tmp_path / 'run', resume=True, **gone)
+    resumed.train()
+    assert resumed.epoch == 2
+    with pytest.raises(ValueError, match='gone.pth'):
+        small_run('fcos', data, tmp_path / 'other', **gone).train()
 
 
 def test_nothing_to_resume_begins(build):
@@ -129,7 +156,7 @@ def test_seed_is_that_of_the_checkpoint(build, tmp_path):
         runner = build(resume=True, load_from=str(tmp_path / 'seed.pth'),
                        **{'randomness.seed': seed})
         assert runner.seed == 7
-        assert runner._train_dataloader.batch_sampler.sampler.seed == 7
+        assert runner.train_dataloader.batch_sampler.sampler.seed == 7
 
 
 @pytest.mark.parametrize('differ', [False, True])
@@ -142,7 +169,7 @@ def test_processes_draw_the_same_data(build, differ):
                       return_value=rank):
             runner = build(**{'randomness.diff_rank_seed': differ,
                               'randomness.seed': 5})
-        loader = runner._train_dataloader
+        loader = runner.train_dataloader
         seeds |= {loader.batch_sampler.sampler.seed,
                   loader.dataset.__getitems__.args[1]}
         IterationSeedHook().before_train_iter(runner, 0)

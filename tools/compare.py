@@ -64,6 +64,7 @@ def main() -> None:
                 train(run)
             evaluate(run, args.gpus)
             run.failure.unlink(missing_ok=True)
+            print(f'{run}: now {run.state}', flush=True)
         except Exception as error:  # the other runs are not lost for it
             run.failure.write_text(str(error))
             print(f'{run} failed: {error}', file=sys.stderr)
@@ -71,8 +72,11 @@ def main() -> None:
     report = write_report(arms, out_dir, shlex.join(
         ['python', *sys.argv]), args.repeats)
     print(f'{report}: the comparison')
-    if any(run.failure.exists() for runs in arms for run in runs):
-        sys.exit('some runs failed; the same command tries them again')
+    left_out = [f'{run} ({run.state})' for runs in arms for run in runs
+                if not run.is_evaluated]
+    if left_out:
+        sys.exit(f'not in the comparison: {", ".join(left_out)}; the same '
+                 'command tries again what it trains')
 
 
 if __name__ == '__main__':

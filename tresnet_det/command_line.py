@@ -47,13 +47,19 @@ def tell_user_errors(main: Callable) -> Callable:
     """Makes a tool's main end with "error: ..." and status 1.
 
     Only for ``UserError``, whose message says all, for paths that are not as
-    they should be and for full disks; others keep their traceback. With
+    they should be and for full disks; others keep their traceback. Ctrl-C ends
+    with status 130. With
     TRESNET_DET_DEBUG=1 in the environment all do.
     """
     @functools.wraps(main)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return main(*args, **kwargs)
+        except KeyboardInterrupt:
+            if _debugging():
+                raise
+            print('stopped by Ctrl-C', file=sys.stderr)
+            sys.exit(130)  # as a shell has it: 128 + SIGINT
         except (UserError, OSError) as error:
             told = (isinstance(error, (UserError, *_OF_PATHS))
                     or error.errno in _OF_DISKS)

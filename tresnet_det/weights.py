@@ -15,7 +15,7 @@ from zipfile import BadZipFile, ZipFile
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from .atomic import written_whole
@@ -176,9 +176,10 @@ def write_weights(path: Path, state: StateDict, wrapper: str,
         with written_whole(path) as part:
             if path.suffix == '.safetensors':
                 # 'format' is what other libraries ask such a file for.
-                save_file({key: value.contiguous()
-                           for key, value in state.items()},
-                          part, {'format': 'pt', **meta})
+                # Its save_file makes a file that nobody else may read.
+                part.write_bytes(save({key: value.contiguous()
+                                       for key, value in state.items()},
+                                      {'format': 'pt', **meta}))
             else:
                 torch.save({wrapper: state, 'meta': dict(meta)}, part)
     except (OSError, RuntimeError, SafetensorError) as error:

@@ -63,8 +63,8 @@ def plan_table(arms: Sequence[Sequence[Run]], estimate: bool = True) -> str:
         arms: The runs of each arm.
         estimate: Tell the minutes that are left.
     """
-    rows = [['arm', 'run', 'state', 'processes x images', 'minutes left',
-             'folder']]
+    rows = [['arm', 'run', 'state', 'processes x images', 'folder',
+             'minutes left'][:None if estimate else -1]]
     total = 0.0
     for runs in arms:
         rest = [run for run in runs if run.gpus and not run.finished]
@@ -73,8 +73,7 @@ def plan_table(arms: Sequence[Sequence[Run]], estimate: bool = True) -> str:
             left = minutes * (1 - run.done / run.length) * (run in rest)
             total += left
             rows.append([run.arm, run.label, run.state, run.batch,
-                         f'{left:.0f}' if estimate else '',
-                         str(run.work_dir)])
+                         str(run.work_dir), *([f'{left:.1f}'] * estimate)])
     table = AsciiTable(rows).table
     return table if not estimate else (
-        f'{table}\n{total / 60:.1f} hours left')
+        f'{table}\n{total / 60:.2f} hours left')

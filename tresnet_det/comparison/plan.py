@@ -85,8 +85,9 @@ def plan_arm(given: Path, out_dir: Path, seeds: Sequence[int],
     Raises:
         FileNotFoundError: ``given`` is neither.
         UserError: The runs of the arm, or a run and what its folder holds
-            already, differ in more than seeds; a seed is given twice; or the
-            learning rate is for another batch.
+            already, differ in more than seeds; no given work folder is
+            finished; a seed is given twice; or the learning rate is for
+            another batch.
     """
     if given.is_dir():
         runs = []
@@ -97,6 +98,12 @@ def plan_arm(given: Path, out_dir: Path, seeds: Sequence[int],
             runs.append(Run(given.name, folder.name, cfg, folder,
                             out_dir / given.name / folder.name))
         _check_same(runs)
+        if not any(run.finished for run in runs):
+            raise UserError(
+                f'no training in {given} is finished: '
+                + ', '.join(f'{run.label} {run.state}' for run in runs)
+                + '. Go on with tools/train.py --resume, or give its config '
+                'to train it here')
         return runs
     if len(set(seeds)) < len(seeds):
         raise UserError(f'--seeds {" ".join(map(str, seeds))} names a seed '

@@ -74,6 +74,7 @@ class ResumableRunner(Runner):
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Builds the loop, ours in place of mmengine's over epochs."""
+        given = self._train_dataloader
         if isinstance(loop, dict):
             if loop.get('by_epoch') or _is(loop, EpochBasedTrainLoop):
                 loop = dict(loop, type=ResumableTrainLoop)
@@ -87,7 +88,17 @@ class ResumableRunner(Runner):
                 self._train_dataloader = self.build_dataloader(
                     numbered(self._train_dataloader), seed=seed)
                 seed_images(self._train_dataloader, seed)
-        return super().build_train_loop(loop)
+        try:
+            return super().build_train_loop(loop)
+        finally:
+            # From here mmengine takes the batch size that rates are scaled by.
+            self._train_dataloader = given
+
+    def _init_model_weights(self) -> None:
+        """Initializes as mmengine does; a resumed run has all its weights, so
+        it needs no pretrained file."""
+        if not self._resume:
+            super()._init_model_weights()
 
     # Checkpoints
 
