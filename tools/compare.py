@@ -58,13 +58,15 @@ def main() -> None:
     # Seed by seed, so that a comparison that is stopped has both arms.
     for run in sorted((run for runs in arms for run in runs),
                       key=lambda run: run.label):
-        print(f'{run}: {run.state}', flush=True)
+        state = run.state
+        print(f'{run}: {state}', flush=True)
         try:
             if run.gpus:
                 train(run)
             evaluate(run, args.gpus)
             run.failure.unlink(missing_ok=True)
-            print(f'{run}: now {run.state}', flush=True)
+            if run.state != state:
+                print(f'{run}: now {run.state}', flush=True)
         except Exception as error:  # the other runs are not lost for it
             run.failure.write_text(str(error))
             print(f'{run} failed: {error}', file=sys.stderr)
