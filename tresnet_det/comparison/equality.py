@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..errors import UserError
+from ..wrapped_datasets import innermost_datasets
 
 __all__ = ['annotations_of', 'check_batch', 'classes_of', 'dataset_of',
            'differences', 'digest', 'evaluator_of']
@@ -98,19 +99,10 @@ def annotations_of(cfg: Config) -> dict[str, list[str]]:
         return {split: list(found) for split, found in written.items()}
     return {split: [digest(Path(part.get('data_root') or '',
                                 part['ann_file']))
-                    for part in _datasets(cfg[f'{split}_dataloader'].dataset)
+                    for part in innermost_datasets(
+                        cfg[f'{split}_dataloader'].dataset)
                     if part.get('ann_file')]
             for split in ('train', 'val') if cfg.get(f'{split}_dataloader')}
-
-
-def _datasets(dataset: Mapping) -> Iterator[Mapping]:
-    """A data set's config, or those that it wraps."""
-    inner = dataset.get('datasets') or [dataset.get('dataset')]
-    if inner == [None]:
-        yield dataset
-    else:
-        for part in inner:
-            yield from _datasets(part)
 
 
 def dataset_of(loader: Config) -> Config:
@@ -119,7 +111,7 @@ def dataset_of(loader: Config) -> Config:
     Raises:
         UserError: It is several data sets.
     """
-    found = list(_datasets(loader.dataset))
+    found = list(innermost_datasets(loader.dataset))
     if len(found) != 1:
         raise UserError(f'a comparison needs one data set to evaluate on, not '
                         f'the {len(found)} of {loader.dataset.type}')

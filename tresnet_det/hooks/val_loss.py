@@ -6,7 +6,7 @@ Any config gets it by one line:
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import UserError
 from ..losses import losses_of
+from ..wrapped_datasets import innermost_datasets
 
 __all__ = ['ValLossHook', 'loss_dataloader', 'with_boxes_first']
 
@@ -76,23 +77,13 @@ def loss_dataloader(dataloader: Any) -> dict:
     # Rounded up to equal shares for all processes, some images came twice.
     dataloader.update(drop_last=False, sampler=dict(
         type='DefaultSampler', shuffle=False, round_up=False))
-    for data in _with_pipelines(dataloader['dataset']):
+    for data in innermost_datasets(dataloader['dataset']):
+        if not isinstance(data, dict):
+            raise UserError(
+                "ValLossHook needs val_dataloader's data sets as dicts, to "
+                f'build others like them; got a {type(data).__name__}')
         data['pipeline'] = with_boxes_first(data.get('pipeline', ()))
     return dataloader
-
-
-def _with_pipelines(data: Any) -> Iterator[dict]:
-    """The data sets inside RepeatDataset, ConcatDataset and the like."""
-    if not isinstance(data, dict):
-        raise UserError(
-            "ValLossHook needs val_dataloader's data sets as dicts, to build "
-            f'others like them; got a {type(data).__name__}')
-    wrapped = data.get('datasets') or (
-        [data['dataset']] if 'dataset' in data else [])
-    for inner in wrapped:
-        yield from _with_pipelines(inner)
-    if not wrapped:
-        yield data
 
 
 @HOOKS.register_module()

@@ -19,6 +19,7 @@ from mmengine.logging import print_log
 from ..annotation_checks import (check_annotations, check_images_exist,
                                  read_annotations)
 from ..errors import UserError
+from ..wrapped_datasets import innermost_datasets
 
 __all__ = ['check_class_names', 'check_dataset', 'check_evaluator']
 
@@ -91,9 +92,13 @@ def check_dataset(cfg: Mapping[str, Any], allow_subset: bool = False,
         UserError: The annotation file cannot be read or has faults, class
             names disagree, or no image is left to train on.
     """
-    for part in (*cfg.get('datasets', ()), cfg.get('dataset')):
+    for part in innermost_datasets(cfg):
         if isinstance(part, Mapping):
-            check_dataset(part, allow_subset, allow_missing)
+            _check_innermost(part, allow_subset, allow_missing)
+
+
+def _check_innermost(cfg: Mapping[str, Any], allow_subset: bool,
+                     allow_missing: bool) -> None:
     kind = cfg['type']
     kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     # Others inherit from it and number (LVIS, Objects365) or read annotations
