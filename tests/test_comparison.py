@@ -216,6 +216,19 @@ def test_weights_to_begin_with_are_kept(arms):
     assert not differences(one, other)
 
 
+def test_only_what_was_begun_is_resumed(arms, monkeypatch):
+    """It would train without the weights of load_from."""
+    called = []
+    monkeypatch.setattr(training, '_call',
+                        lambda *arguments, **_: called.append(arguments))
+    for epochs, resumed in ((0, False), (1, True)):
+        run = arms[epochs][0]
+        if epochs:
+            pretend(run, epochs, [])
+        training.train(run)
+        assert ('--resume' in called.pop()) == resumed and run.ended.exists()
+
+
 def test_other_batches_are_refused(configs, data, tmp_path):
     for gpus, options in ((8, None), (1, {'train_dataloader.batch_size': 3})):
         with pytest.raises(ValueError, match='is for batches of 2 images'):

@@ -3,6 +3,8 @@
 Any config gets it by one line:
 
     custom_hooks = [dict(type='ValLossHook')]
+
+or ``[*_base_.custom_hooks, dict(type='ValLossHook')]`` on a base with some.
 """
 
 import re
