@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from tresnet_det import TResNet
-from tresnet_det.checkpoint_formats import FORMATS, from_ours
+from tresnet_det.weights.formats import FORMATS, from_ours
 
 ARCH = dict(depths=(1, 1, 1, 1), width=1)
 TRACE = 'trace'  # a pickle whose code is run writes this file

@@ -24,9 +24,9 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from tresnet_det import TResNet
-from tresnet_det.checkpoint import (CheckpointError, convert_checkpoint,
+from tresnet_det.weights.pretrained import (CheckpointError, convert_checkpoint,
                                     load_pretrained, open_checkpoint)
-from tresnet_det.checkpoint_formats import FORMATS
+from tresnet_det.weights.formats import FORMATS
 
 
 def check(case: Case, folder: Path, kept: TResNet, to: str) -> str:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from tresnet_det import TResNet
-from tresnet_det.checkpoint_formats import from_ours
+from tresnet_det.weights.formats import from_ours
 
-DATA = Path(__file__).parent / 'data'
+DATA = Path(__file__).parent / 'models' / 'golden'
 REFERENCE = Path(os.environ.get(
     'TRESNET_DET_REFERENCE',
     Path(__file__).parents[2] / 'shared' / 'reference'))

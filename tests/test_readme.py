@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from one_step import check_one_step_and_one_prediction
 
-from tresnet_det.tested import TESTED
+from tresnet_det.environment.tested import TESTED
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -25,7 +25,7 @@ def test_path_exists(path):
 
 
 def test_paths_are_found_at_all():
-    assert {'tools/train.py', 'tools/benchmark.py'} <= set(PATHS)
+    assert {'tools/train.py', 'tools/analysis_tools/benchmark.py'} <= set(PATHS)
 
 
 def test_first_config_trains_and_predicts(tmp_path):

@@ -12,8 +12,8 @@ import cv2
 import pytest
 from mmdet.apis import DetInferencer
 
-from tresnet_det.mmdet_tools import find_mmdet_tool
-from tresnet_det.report import COCO_FIGURES
+from tresnet_det.training.mmdet_tools import find_mmdet_tool
+from tresnet_det.evaluation.figures import COCO_FIGURES
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / 'configs' / 'demo' / 'fcos_tresnet-m_fpn_demo.py'

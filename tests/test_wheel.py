@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tresnet_det.demo_data import make_demo_data
-from tresnet_det.trials.small_demo import small_demo
+from tresnet_det.data.demo_data import make_demo_data
+from small_demo import small_demo
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ('LICENSE', 'MANIFEST.in', 'model-index.yml', 'pyproject.toml',
@@ -87,8 +87,10 @@ def installed(tmp_path_factory):
 
 def test_brings_configs_and_tools(installed):
     mim = installed / 'tresnet_det' / '.mim'
-    expected = [ROOT / 'model-index.yml', *ROOT.glob('tools/*.py'),
-                *ROOT.glob('tools/*.sh'), *(
+    tools = ROOT / 'tools'
+    expected = [ROOT / 'model-index.yml', *(
+        path for path in [*tools.rglob('*.py'), *tools.rglob('*.sh')]
+        if tools / 'setup' not in path.parents), *(
         path for path in ROOT.glob('configs/**/*')
         if path.suffix in ('.py', '.yml', '.md'))]
     files = {path.relative_to(mim): path for path in mim.rglob('*')

@@ -17,7 +17,7 @@ import tresnet_det  # noqa: F401  registers, allows safe checkpoint classes
 # isort: split
 from mmengine.config import DictAction
 
-from tresnet_det.command_line import tell_user_errors
+from tresnet_det.common.command_line import tell_user_errors
 from tresnet_det.comparison.estimate import plan_table
 from tresnet_det.comparison.plan import check_comparable, plan_arm
 from tresnet_det.comparison.report import write_report

@@ -20,10 +20,10 @@ import tresnet_det  # noqa: F401  first: it says what is missing
 from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
-from tresnet_det.atomic import written_whole
-from tresnet_det.command_line import tell_user_errors
-from tresnet_det.demo_data import make_demo_data
-from tresnet_det.report import (coco_figures, draw_detections, evaluate_boxes,
+from tresnet_det.common.atomic import written_whole
+from tresnet_det.common.command_line import tell_user_errors
+from tresnet_det.data.demo_data import make_demo_data
+from tresnet_det.evaluation.figures import (coco_figures, draw_detections, evaluate_boxes,
                                 figures_table, plot_curves)
 
 TOOLS = Path(__file__).resolve().parent

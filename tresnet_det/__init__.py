@@ -6,8 +6,8 @@ the checkpoints that mmengine writes; it does nothing else.
 """
 import sys
 
-from ._versions import __version__, check_operators, check_versions
-from .command_line import tell_import_error
+from .environment.versions import __version__, check_operators, check_versions
+from .common.command_line import tell_import_error
 
 __all__ = ['CheckedRunner', 'CheckpointError', 'FasterCocoEvalMetric',
            'InPlaceABN', 'LoadReport', 'StopOnNonFiniteHook', 'SyncInPlaceABN',
@@ -23,21 +23,21 @@ try:
     from mmengine.config.utils import MODULE2PACKAGE
     from mmengine.registry import MODELS
 
-    from .abn import InPlaceABN, SyncInPlaceABN
-    from .backbone import TResNet
-    from .checkpoint import CheckpointError, LoadReport, load_pretrained
-    from .classifier import TResNetClassifier
-    from .errors import UserError
-    from .faster_coco import FasterCocoEvalMetric
-    from .hooks import StopOnNonFiniteHook, ValLossHook
-    from .runner import CheckedRunner
-    from .safe_globals import allow_mmengine_checkpoints
+    from .models.abn import InPlaceABN, SyncInPlaceABN
+    from .models.backbone import TResNet
+    from .weights.pretrained import CheckpointError, LoadReport, load_pretrained
+    from .models.classifier import TResNetClassifier
+    from .common.errors import UserError
+    from .evaluation.faster_coco import FasterCocoEvalMetric
+    from .training.hooks import StopOnNonFiniteHook, ValLossHook
+    from .training.runner import CheckedRunner
+    from .weights.safe_globals import allow_mmengine_checkpoints
 
     allow_mmengine_checkpoints()
     # mmengine looks beside the files of a pip package, where those of an
     # editable install are not; what is no pip package, as a module, it finds
     # by its path.
-    MODULE2PACKAGE[__name__] = f'{__name__}._versions'
+    MODULE2PACKAGE[__name__] = f'{__name__}.registry'
     for _module in (InPlaceABN, SyncInPlaceABN, TResNet, TResNetClassifier):
         # The root registry serves the other OpenMMLab libraries; a name with
         # the scope, 'mmdet.TResNet', is looked up in mmdet's own one only.

@@ -1,7 +1,7 @@
 # TResNet-M says which of COCO's 80 classes are in an image, at 448 px. Make
 # the annotation files out of those of detection:
 #
-#   python tools/coco_multilabel.py \
+#   python tools/dataset_converters/coco_multilabel.py \
 #       data/coco/annotations/instances_train2017.json \
 #       data/coco/annotations/multilabel_train2017.json   # and val2017
 #   python tools/train.py \

@@ -5,7 +5,7 @@
 #
 # trains; published weights are evaluated after one conversion:
 #
-#   python tools/convert_checkpoint.py timm://tresnet_m.miil_in21k_ft_in1k \
+#   python tools/model_converters/convert_checkpoint.py timm://tresnet_m.miil_in21k_ft_in1k \
 #       tresnet_m.pth --to mm
 #   python tools/test.py configs/classification/tresnet-m_8xb64-300e_in1k.py \
 #       tresnet_m.pth

@@ -1,6 +1,6 @@
 # FCOS, TResNet-M, from random weights on the generated demo set: small
 # images, a small head, AdamW. `make demo` runs it; by hand:
-#     python tools/make_demo_data.py work_dirs/demo/data
+#     python tools/misc/make_demo_data.py work_dirs/demo/data
 #     python tools/train.py configs/demo/fcos_tresnet-m_fpn_demo.py
 _base_ = '_base_/short-schedule.py'
 

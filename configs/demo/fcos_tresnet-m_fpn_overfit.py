@@ -1,7 +1,7 @@
 # FCOS, TResNet-M, learns 8 COCO images by heart and is evaluated on the same
 # 8: proves assignment, decoding and class mapping. COCO128 is a folder with
 # annotations/instances_train2017.json and train2017.
-#     python tools/coco_subset.py COCO128/annotations/instances_train2017.json
+#     python tools/dataset_converters/coco_subset.py COCO128/annotations/instances_train2017.json
 #         COCO128/train2017 work_dirs/overfit/data --num-images 8
 #     python tools/train.py configs/demo/fcos_tresnet-m_fpn_overfit.py
 _base_ = '_base_/short-schedule.py'

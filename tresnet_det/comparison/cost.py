@@ -16,8 +16,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner, set_random_seed
 
-from ..benchmark import MIB, bytes_kept_by, paired_times
-from ..flops import detector_complexity
+from .benchmark import MIB, bytes_kept_by, paired_times
+from .flops import detector_complexity
 
 __all__ = ['Cost', 'measure_costs', 'step_seconds']
 

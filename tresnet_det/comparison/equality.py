@@ -8,8 +8,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..errors import UserError
-from ..wrapped_datasets import innermost_datasets
+from ..common.errors import UserError
+from ..data.wrapped_datasets import innermost_datasets
 
 __all__ = ['annotations_of', 'check_batch', 'classes_of', 'dataset_of',
            'differences', 'digest', 'evaluator_of']

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from terminaltables import AsciiTable
 
-from ..report import read_scalars
+from ..evaluation.figures import read_scalars
 from .cost import step_seconds
 from .run import Run
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..report import coco_figures, evaluate_boxes, read_scalars
+from ..evaluation.figures import coco_figures, evaluate_boxes, read_scalars
 from .equality import classes_of, evaluator_of
 from .run import Run
 

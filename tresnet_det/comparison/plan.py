@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..errors import UserError
+from ..common.errors import UserError
 from .equality import (annotations_of, check_batch, classes_of, dataset_of,
                        differences, digest, evaluator_of)
 from .run import Run

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..atomic import written_whole
+from ..common.atomic import written_whole
 from .evaluation import IOUS, Findings
 
 __all__ = ['plot_curves', 'plot_precision']

@@ -18,10 +18,10 @@ from mmengine.device import get_device
 from mmengine.registry import DefaultScope
 from mmengine.utils.dl_utils import collect_env
 
-from ..atomic import written_whole
-from ..benchmark import ratio
-from ..errors import UserError
-from ..report import COCO_FIGURES, draw_detections
+from ..common.atomic import written_whole
+from .benchmark import ratio
+from ..common.errors import UserError
+from ..evaluation.figures import COCO_FIGURES, draw_detections
 from .cost import Cost, measure_costs
 from .equality import dataset_of, differences, evaluator_of
 from .evaluation import Findings, read_findings

@@ -8,8 +8,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..errors import UserError
-from ..runner.resume import find_whole_checkpoint, read_mapped
+from ..common.errors import UserError
+from ..training.runner.resume import find_whole_checkpoint, read_mapped
 from .equality import digest, evaluator_of
 
 __all__ = ['Run']

@@ -14,32 +14,30 @@ from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
-import tresnet_det
-
-from ..atomic import written_whole
+from ..common.atomic import written_whole
+from ..environment.versions import __version__
 from .equality import evaluator_of
 from .run import Run
 
 __all__ = ['commit', 'evaluate', 'train']
 
-TOOLS = Path(tresnet_det.__file__).parent / '.mim' / 'tools'
+PACKAGE = Path(__file__).parents[1]
+TOOLS = PACKAGE / '.mim' / 'tools'
 HEARTBEAT = 30  # seconds between looks at a run's log
 
 
 def commit() -> str:
     """The version of this package and, in a clone of it, git's name of it."""
-    folder = Path(tresnet_det.__file__).parent
-
     def git(*command: str) -> str:
         try:
             return subprocess.run(
-                ['git', *command], cwd=folder, stdout=subprocess.PIPE,
+                ['git', *command], cwd=PACKAGE, stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL, text=True, check=True
             ).stdout.strip()
         except (OSError, subprocess.CalledProcessError):  # no git, no clone
             return ''
 
-    version = f'tresnet_det {tresnet_det.__version__}'
+    version = f'tresnet_det {__version__}'
     # An installed package may lie in another project's clone.
     if not git('ls-files', '__init__.py'):
         return version

@@ -1,5 +1,5 @@
 # Which of COCO's 80 classes are in an image, at 448 px. The annotation files
-# are made by tools/coco_multilabel.py.
+# are made by tools/dataset_converters/coco_multilabel.py.
 data_preprocessor = dict(num_classes=80, to_rgb=True, to_onehot=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,0 +1,72 @@
+"""Files and folders appear whole or not at all."""
+
+import errno
+import os
+import stat
+from unittest.mock import patch
+
+import pytest
+
+from tresnet_det.common.atomic import written_whole
+
+
+def test_file_is_replaced_at_the_end(tmp_path):
+    target = tmp_path / 'deep' / 'a.txt'
+    for text in ('first', 'second'):
+        with written_whole(target) as part:
+            part.write_text(text)
+            assert part.name == 'a.txt'
+            assert not target.exists() or target.read_text() == 'first'
+        assert target.read_text() == text
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_failure_leaves_what_was_there(tmp_path):
+    target = tmp_path / 'a.txt'
+    target.write_text('old')
+    with pytest.raises(KeyError):
+        with written_whole(target) as part:
+            part.write_text('half')
+            raise KeyError
+    assert target.read_text() == 'old'
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_data_reach_the_disk_before_the_name(tmp_path):
+    """Else a loss of power leaves the new name without its data."""
+    events = []
+
+    def synced(descriptor):
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        events.append(('folder' if folder else 'file', target.exists()))
+        if folder:
+            raise OSError(errno.EINVAL, 'a system that cannot')
+
+    target = tmp_path / 'a.txt'
+    with patch('os.fsync', synced), written_whole(target) as part:
+        part.write_text('text')
+    assert events == [('file', False), ('folder', True)]
+
+
+def test_data_that_do_not_reach_the_disk_replace_nothing(tmp_path):
+    target = tmp_path / 'a.txt'
+    target.write_text('old')
+    error = OSError(errno.EDQUOT, 'Disk quota exceeded')
+    with pytest.raises(OSError, match='quota'), \
+            patch('os.fsync', side_effect=error):
+        with written_whole(target) as part:
+            part.write_text('new')
+    assert target.read_text() == 'old'
+
+
+def test_folder_but_never_over_another(tmp_path):
+    target = tmp_path / 'folder'
+    with written_whole(target) as part:
+        part.mkdir()
+        (part / 'x').touch()
+    assert (target / 'x').exists()
+    with pytest.raises(OSError):
+        with written_whole(target) as part:
+            part.mkdir()
+    assert (target / 'x').exists()
+    assert list(tmp_path.iterdir()) == [target]

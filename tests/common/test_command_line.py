@@ -1,0 +1,77 @@
+"""Errors that a user can mend are a line, all others a traceback."""
+
+import errno
+
+import pytest
+from torch._utils import ExceptionWrapper
+
+from tresnet_det import UserError
+from tresnet_det.common.command_line import tell_user_errors
+from tresnet_det.training.hooks import NonFiniteError
+
+
+def tool(error):
+    @tell_user_errors
+    def main():
+        raise error
+    return main
+
+
+def from_another_process(error):
+    """As torch's data loader hands errors on."""
+    try:
+        raise error
+    except UserError:
+        wrapper = ExceptionWrapper(where='in DataLoader worker process 0')
+    with pytest.raises(UserError) as told:
+        wrapper.reraise()
+    return told.value
+
+
+@pytest.mark.parametrize('kind', [UserError, NonFiniteError])
+def test_told_in_one_line(kind, monkeypatch):
+    monkeypatch.delenv('TRESNET_DET_DEBUG', raising=False)
+    with pytest.raises(SystemExit) as stop:
+        tool(kind('a.png is bad: mend it'))()
+    assert stop.value.code == 'error: a.png is bad: mend it'
+    with pytest.raises(SystemExit) as stop:
+        tool(from_another_process(kind('a.png is bad: mend it')))()
+    assert stop.value.code == 'error: a.png is bad: mend it'
+
+
+def test_ctrl_c_is_no_error(capsys):
+    with pytest.raises(SystemExit) as stop:
+        tool(KeyboardInterrupt())()
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == 'stopped by Ctrl-C\n'
+
+
+def test_paths_are_told():
+    with pytest.raises(SystemExit, match='no/such/file'):
+        tell_user_errors(open)('no/such/file')
+
+
+def test_full_disks_are_told():
+    with pytest.raises(SystemExit, match='No space left on device: .a.txt'):
+        tool(OSError(errno.ENOSPC, 'No space left on device', 'a.txt'))()
+
+
+@pytest.mark.parametrize('error', [ValueError('x'), KeyError('x'),
+                                   OSError(errno.EIO, 'x'),
+                                   ConnectionError('x')])
+def test_others_keep_their_traceback(error):
+    with pytest.raises(type(error)):
+        tool(error)()
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    monkeypatch.setenv('TRESNET_DET_DEBUG', '1')
+    with pytest.raises(UserError):
+        tool(UserError('x'))()
+    monkeypatch.setenv('TRESNET_DET_DEBUG', '0')
+    with pytest.raises(SystemExit):
+        tool(UserError('x'))()
+
+
+def test_nothing_wrong_nothing_changed():
+    assert tell_user_errors(lambda a, b=2: a + b)(1) == 3

@@ -1,0 +1,62 @@
+"""mmengine's checkpoints load with weights_only on; code in files does not."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.utils import digit_version
+
+import tresnet_det  # noqa: F401
+from tresnet_det.weights.safe_globals import load
+
+
+def reload(thing):
+    file = io.BytesIO()
+    torch.save(thing, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.6'),
+    reason="this torch's weights_only refuses mmengine's log values")
+def test_log_values_come_back():
+    buffer = HistoryBuffer([np.float64(1.5), 2.5], [1, 1])
+    again = reload(dict(loss=buffer, lr=np.float32(0.1)))
+    assert again['loss'].mean() == 2.0
+    assert again['loss'].statistics('max') == 2.5
+    assert again['lr'] == np.float32(0.1)
+
+
+class Asks:
+    """Pickles as getattr(owner, name)."""
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+
+    def __reduce__(self):
+        return getattr, self.arguments
+
+
+@pytest.mark.parametrize('owner, name', [
+    (HistoryBuffer, '__init__'), (HistoryBuffer, 'register_statistics'),
+    (torch.Tensor, 'apply_'), (dict, 'mean')])
+def test_no_other_attribute_is_given(owner, name):
+    with pytest.raises(pickle.UnpicklingError):
+        reload(Asks(owner, name))
+
+
+@pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.6'),
+    reason='this torch reads everything')
+def test_we_read_after_others_struck_classes_out(tmp_path):
+    """As the fork of mmengine does whenever it read a checkpoint."""
+    torch.save(HistoryBuffer([1.], [1]), tmp_path / 'a.pth')
+    with torch.serialization.safe_globals([HistoryBuffer]):
+        pass
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / 'a.pth')
+    assert load(tmp_path / 'a.pth').current() == 1

@@ -1,0 +1,1 @@
+"""What every wing uses: errors, whole files, command lines."""

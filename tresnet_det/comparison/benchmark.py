@@ -1,0 +1,237 @@
+"""Memory and time of backbones: bytes kept for backward, paired step times."""
+import statistics
+import time
+from functools import partial
+from typing import (Any, Callable, Dict, Iterable, List, NamedTuple, Optional,
+                    Sequence, Tuple)
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from ..common.errors import UserError
+
+__all__ = ['Row', 'build_backbone', 'bytes_kept_by', 'kept_bytes', 'maps_of',
+           'measure', 'paired_times', 'peak_bytes', 'ratio', 'train_step']
+
+MIB = 2**20
+
+
+def build_backbone(name: str, training: bool = True) -> nn.Module:
+    """Build a backbone that returns four maps, by name.
+
+    Args:
+        name: 'resnet50' (mmdet's), 'timm:ARCH' (timm's TResNet with batch
+            norm), or 'ARCH:MODE' with MODE one of 'inplace', 'recompute',
+            'cp' and 'bn'; ARCH is m, l, xl or v2_l.
+        training: Norms use batch statistics; else the whole is in eval().
+
+    Raises:
+        UserError: Another name.
+    """
+    from ..weights.archs import ARCHS
+    from ..models.backbone import TResNet
+    kind, _, arch = name.partition(':')
+    modes: Dict[str, Dict[str, Any]] = {
+        'inplace': {}, 'recompute': dict(recompute_last_conv=True),
+        'cp': dict(with_cp=True), 'bn': dict(norm_cfg=dict(type='BN'))}
+    model: nn.Module
+    if name == 'resnet50':
+        from mmdet.models import ResNet
+        model = ResNet(50, norm_eval=False)
+    elif kind == 'timm' and arch in ARCHS:
+        import timm
+        model = timm.create_model(f'tresnet_{arch}', features_only=True,
+                                  out_indices=(1, 2, 3, 4))
+    elif kind in ARCHS and arch in modes:
+        model = TResNet(kind, norm_eval=False, **modes[arch])
+    else:
+        raise UserError(
+            f'The backbone is {name!r}, expected resnet50, timm:ARCH or '
+            f'ARCH:MODE with ARCH in {tuple(ARCHS)} and MODE in '
+            f'{tuple(modes)}')
+    model.train(training)  # mmdet's returns nothing
+    return model
+
+
+def maps_of(model: nn.Module, x: Tensor,
+            dtype: torch.dtype) -> Sequence[Tensor]:
+    """Forward in ``dtype``; half precision by autocast, as in training."""
+    half = dtype in (torch.bfloat16, torch.float16)
+    with torch.autocast(x.device.type, dtype if half else None,
+                        enabled=half):
+        return model(x)
+
+
+def train_step(model: nn.Module, x: Tensor,
+               dtype: torch.dtype = torch.float32) -> None:
+    """One forward and backward of a loss that reaches every map.
+
+    The loss is the sum of the maps' mean squares; gradients are dropped.
+    """
+    maps = maps_of(model, x, dtype)
+    torch.stack([y.float().square().mean() for y in maps]).sum().backward()
+    model.zero_grad(set_to_none=True)
+
+
+def bytes_kept_by(forward: Callable[[], Any], own: Iterable[Tensor]) -> int:
+    """Bytes that autograd keeps for backward after ``forward()``.
+
+    Every storage that the graph refers to counts once, whole.
+
+    Args:
+        forward: What is run once.
+        own: Tensors that exist anyway, parameters and inputs: not counted.
+    """
+    known = {t.untyped_storage().data_ptr() for t in own}
+    storages = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        forward()
+    return sum(storages.values())
+
+
+def kept_bytes(model: nn.Module, x: Tensor,
+               dtype: torch.dtype = torch.float32) -> int:
+    """Bytes that autograd keeps for backward after ``model(x)``.
+
+    Args:
+        model: Backbone that returns maps, in the mode to be measured.
+        x: Images of shape (N, 3, H, W).
+        dtype: Type of the maps.
+    """
+    return bytes_kept_by(partial(maps_of, model, x, dtype),
+                         (*model.parameters(), *model.buffers(), x))
+
+
+def peak_bytes(model: nn.Module, x: Tensor,
+               dtype: torch.dtype = torch.float32) -> Optional[int]:
+    """Peak memory of a training step beyond the model's, on CUDA only."""
+    if not x.is_cuda:
+        return None
+    train_step(model, x, dtype)
+    torch.cuda.synchronize(x.device)
+    torch.cuda.reset_peak_memory_stats(x.device)
+    before = torch.cuda.memory_allocated(x.device)
+    train_step(model, x, dtype)
+    torch.cuda.synchronize(x.device)
+    return torch.cuda.max_memory_allocated(x.device) - before
+
+
+def paired_times(steps: Dict[str, Callable[[], None]], repeats: int,
+                 device: torch.device) -> Dict[str, List[float]]:
+    """Time several steps in turn, round by round.
+
+    A machine's speed drifts, so only ratios within a round say something.
+
+    Args:
+        steps: What is timed, by name.
+        repeats: Rounds that count; two come before as warm-up.
+        device: Synchronised before and after each step if it is CUDA.
+
+    Returns:
+        For each name, seconds of each round.
+    """
+
+    def synchronise() -> None:
+        if device.type == 'cuda':
+            torch.cuda.synchronize(device)
+
+    times: Dict[str, List[float]] = {name: [] for name in steps}
+    for round_ in range(repeats + 2):
+        for name, step in steps.items():
+            synchronise()
+            start = time.perf_counter()
+            step()
+            synchronise()
+            if round_ >= 2:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def ratio(times: Sequence[float], base: Sequence[float]) -> float:
+    """Median over the rounds of time / base time in the same round."""
+    return statistics.median(t / b for t, b in zip(times, base))
+
+
+class Row(NamedTuple):
+    """Figures of one backbone; ratios are to the first row's.
+
+    Attributes:
+        name: As given to `build_backbone`.
+        params: Number of parameters.
+        kept, kept_ratio: MiB kept for backward per image in training mode.
+        train, train_ratio: Seconds of a training step, median of the rounds.
+        infer, infer_ratio: Seconds of inference, in eval() without gradients.
+        peak: MiB of a training step per image on CUDA, or None.
+    """
+    name: str
+    params: int
+    kept: float
+    kept_ratio: float
+    train: Optional[float]
+    train_ratio: Optional[float]
+    infer: Optional[float]
+    infer_ratio: Optional[float]
+    peak: Optional[float]
+
+
+def measure(names: Sequence[str], size: Tuple[int, int], batch: int,
+            dtype: torch.dtype, device: torch.device,
+            repeats: int) -> List[Row]:
+    """Measure backbones in training mode and in inference, in one run.
+
+    Args:
+        names: As taken by `build_backbone`; the first is the base of ratios.
+        size: Height and width of the images.
+        batch: Images in a batch.
+        dtype: float32, float64, or a half type for autocast.
+        device: Where to run.
+        repeats: Rounds that are timed; 0 for the memory alone.
+    """
+    weights = dtype if dtype == torch.float64 else torch.float32
+    x = torch.randn(batch, 3, *size, generator=torch.Generator()
+                    .manual_seed(0)).to(device, weights)
+    models: Dict[str, nn.Module] = {}
+    kept: Dict[str, float] = {}
+    peak: Dict[str, Optional[float]] = {}
+    for name in names:
+        torch.manual_seed(0)
+        model = build_backbone(name).to(device, weights)
+        kept[name] = kept_bytes(model, x, dtype) / batch / MIB
+        top = peak_bytes(model, x, dtype)
+        peak[name] = None if top is None else top / batch / MIB
+        models[name] = model
+
+    @torch.no_grad()
+    def infer(model: nn.Module) -> None:
+        maps_of(model, x, dtype)
+
+    train: Dict[str, List[float]] = {}
+    inference: Dict[str, List[float]] = {}
+    if repeats:
+        train = paired_times(
+            {n: partial(train_step, m, x, dtype) for n, m in models.items()},
+            repeats, device)
+        for model in models.values():
+            model.eval()
+        inference = paired_times(
+            {n: partial(infer, m) for n, m in models.items()}, repeats,
+            device)
+
+    def times(of: Dict[str, List[float]],
+              name: str) -> Tuple[Optional[float], Optional[float]]:
+        return (statistics.median(of[name]), ratio(of[name], of[names[0]])
+                ) if of else (None, None)
+
+    return [Row(name, sum(p.numel() for p in models[name].parameters()),
+                kept[name], kept[name] / kept[names[0]],
+                *times(train, name), *times(inference, name),
+                peak[name])
+            for name in names]

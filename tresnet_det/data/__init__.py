@@ -1,0 +1,1 @@
+"""Data sets: annotation checks, downloads, subsets, drawn data."""

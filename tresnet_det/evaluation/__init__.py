@@ -1,0 +1,1 @@
+"""COCO figures of what a detector found."""

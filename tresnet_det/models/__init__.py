@@ -1,0 +1,1 @@
+"""The backbone, its norm and its layers, and a classifier."""

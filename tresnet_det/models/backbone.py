@@ -1,0 +1,333 @@
+"""TResNet as an MMDetection backbone.
+
+Source: "TResNet: High Performance GPU-Dedicated Architecture",
+arXiv:2003.13630, sections 2 and 3; where paper and official code differ (the
+stem is a 3x3 conv, not 1x1), the code and so the published weights decide.
+"""
+from contextlib import contextmanager, nullcontext
+from typing import Any, Iterator, Optional, Sequence, Tuple, Union
+
+import torch.nn as nn
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from .abn import InPlaceABN
+from ..weights.archs import ARCHS, Arch
+from .layers import BlurPool, SpaceToDepth, SqueezeExcite
+from ..weights.pretrained_module import PretrainedModule
+from .recompute import gated_conv_norm
+from .tracing import torch_operators_wanted
+
+__all__ = ['ARCHS', 'Arch', 'TResNet']
+
+NORM_TYPES = ('InPlaceABN', 'SyncInPlaceABN', 'BN', 'SyncBN')
+MIN_SIZE = 32
+
+
+class _Norms:
+    """Builds the norms of one backbone, with or without activation."""
+
+    def __init__(self, cfg: dict) -> None:
+        if not isinstance(cfg, dict) or cfg.get('type') not in NORM_TYPES:
+            raise ValueError(f'norm_cfg is {cfg!r}, expected a dict whose '
+                             f"'type' is one of {NORM_TYPES}")
+        self.cfg = cfg
+        self.in_place = 'InPlaceABN' in cfg['type']
+
+    def __call__(self, channels: int, activation: str = 'identity',
+                 slope: float = 0.01) -> _BatchNorm:
+        extra = dict(activation=activation,
+                     slope=slope) if self.in_place else {}
+        return build_norm_layer(dict(self.cfg, **extra), channels)[1]
+
+    def activation(self, slope: float) -> nn.Module:
+        """What follows a norm that was built with an activation."""
+        if self.in_place:
+            return nn.Identity()
+        return nn.LeakyReLU(slope, inplace=True)
+
+
+class _Shortcut(nn.Module):
+    """Average pool (stride 2 only), 1x1 conv, norm."""
+
+    def __init__(self, inplanes: int, planes: int, stride: int,
+                 norms: _Norms) -> None:
+        super().__init__()
+        # The last row or column of an odd map is averaged over what is there.
+        self.pool = nn.Identity() if stride == 1 else nn.AvgPool2d(
+            2, 2, ceil_mode=True, count_include_pad=False)
+        self.conv = nn.Conv2d(inplanes, planes, 1, bias=False)
+        self.bn = norms(planes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(self.pool(x)))
+
+
+class _Block(nn.Module):
+    """What both residual blocks share: the sum, and what may be recomputed."""
+    expansion: int
+
+    def __init__(self, inplanes: int, planes: int, stride: int,
+                 norms: _Norms, slope: float, with_cp: bool) -> None:
+        super().__init__()
+        self.with_cp = with_cp
+        out = planes * self.expansion
+        self.act = norms.activation(slope)
+        self.blur = BlurPool(planes) if stride == 2 else nn.Identity()
+        self.downsample = None if stride == 1 and inplanes == out else (
+            _Shortcut(inplanes, out, stride, norms))
+
+    def residual(self, x: Tensor) -> Tensor:
+        """The branch beside the shortcut, up to its last norm."""
+        raise NotImplementedError
+
+    def _forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.residual(x)
+        out += shortcut
+        return F.relu_(out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # A compiler decides by itself what to compute again.
+        if self.with_cp and x.requires_grad and not torch_operators_wanted():
+            return checkpoint(
+                self._forward, x, use_reentrant=False,
+                context_fn=lambda: (nullcontext(), self._same_statistics()))
+        return self._forward(x)
+
+    @contextmanager
+    def _same_statistics(self) -> Iterator[None]:
+        """Keep a checkpoint's second forward out of running statistics."""
+        norms = [m for m in self.modules() if isinstance(m, _BatchNorm)]
+        kept = [(m.momentum, m.num_batches_tracked) for m in norms]
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = 0., None
+        try:
+            yield
+        finally:
+            for norm, (momentum, count) in zip(norms, kept):
+                norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+class BasicBlock(_Block):
+    """3x3 conv, 3x3 conv, squeeze-and-excitation (stages 1 and 2)."""
+    expansion = 1
+
+    def __init__(self, inplanes: int, planes: int, stride: int,
+                 norms: _Norms, slope: float, with_cp: bool,
+                 use_se: bool, recompute: bool) -> None:
+        super().__init__(inplanes, planes, stride, norms, slope, with_cp)
+        self.conv1 = nn.Conv2d(inplanes, planes, 3, padding=1, bias=False)
+        self.bn1 = norms(planes, 'leaky_relu', slope)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = norms(planes)
+        self.se = SqueezeExcite(planes, max(
+            planes // 4, 64)) if use_se else None
+
+    def residual(self, x: Tensor) -> Tensor:
+        out = self.blur(self.act(self.bn1(self.conv1(x))))
+        out = self.conv2(out)
+        if self.se is None:
+            return self.bn2(out)
+        if isinstance(self.bn2, InPlaceABN):
+            return self.bn2.forward_gated(out, self.se.gate)
+        return self.se(self.bn2(out))
+
+
+class Bottleneck(_Block):
+    """1x1 conv, 3x3 conv, squeeze-and-excitation, 1x1 conv."""
+    expansion = 4
+
+    def __init__(self, inplanes: int, planes: int, stride: int,
+                 norms: _Norms, slope: float, with_cp: bool,
+                 use_se: bool, recompute: bool) -> None:
+        super().__init__(inplanes, planes, stride, norms, slope, with_cp)
+        self.recompute = recompute
+        out = planes * self.expansion
+        self.conv1 = nn.Conv2d(inplanes, planes, 1, bias=False)
+        self.bn1 = norms(planes, 'leaky_relu', slope)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = norms(planes, 'leaky_relu', slope)
+        self.se = SqueezeExcite(planes, max(out // 8, 64)) if use_se else None
+        self.conv3 = nn.Conv2d(planes, out, 1, bias=False)
+        self.bn3 = norms(out)
+
+    def residual(self, x: Tensor) -> Tensor:
+        out = self.act(self.bn1(self.conv1(x)))
+        out = self.blur(self.act(self.bn2(self.conv2(out))))
+        if isinstance(self.bn3, InPlaceABN):
+            gate = None if self.se is None else self.se.gate(out)
+            return gated_conv_norm(out, gate, self.conv3, self.bn3,
+                                   self.recompute)
+        if self.se is not None:
+            out = self.se(out)
+        return self.bn3(self.conv3(out))
+
+
+class TResNet(PretrainedModule):
+    """TResNet M, L, XL or V2-L without its classifier.
+
+    Args:
+        arch: 'm', 'l', 'xl', 'v2_l', or a dict with the fields of `Arch`.
+        in_channels: Channels of the image.
+        out_indices: Stages whose maps are returned, 0 to 3, increasing.
+            Stages after the last are not built, so that every parameter gets
+            a gradient and DDP needs no find_unused_parameters.
+        frozen_stages: Stages that are not trained and stay in eval(): -1
+            none, 0 the stem, k the stem and stages 1 to k.
+        norm_cfg: Norm of type 'InPlaceABN', 'SyncInPlaceABN', 'BN' or
+            'SyncBN'.  All have the same state dict and outputs.
+        norm_eval: Keep norms in eval() while training: running statistics
+            are used and do not change.
+        with_cp: Compute each block again in backward instead of keeping its
+            maps; without effect under torch.compile, which decides itself.
+        recompute_last_conv: Compute each Bottleneck's last 1x1 conv again in
+            backward.  Saves less memory than with_cp, for far less time;
+            needs an in-place norm.
+        init_cfg: Initialisation.  dict(type='Pretrained', checkpoint=...)
+            takes every published file, see `load_pretrained`.
+
+    With in-place norms, training does not call a Bottleneck's conv3 and bn3
+    and a BasicBlock's bn2 as modules but by their weights, so forward hooks
+    on them do not fire.
+
+    Shape:
+        Input (N, in_channels, H, W), H and W at least 32 and otherwise free.
+        Output: one map per out index, (N, C, ceil(H / s), ceil(W / s)) with s
+        4, 8, 16 and 32.
+
+    Raises:
+        ValueError: An argument or input outside of what is said above.
+    """
+
+    def __init__(self,
+                 arch: Union[str, dict] = 'm',
+                 in_channels: int = 3,
+                 out_indices: Sequence[int] = (0, 1, 2, 3),
+                 frozen_stages: int = -1,
+                 norm_cfg: Optional[dict] = None,
+                 norm_eval: bool = True,
+                 with_cp: bool = False,
+                 recompute_last_conv: bool = False,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        spec = _arch(arch)
+        norms = _Norms(dict(type='InPlaceABN') if norm_cfg is None
+                       else norm_cfg)
+        if not isinstance(in_channels, int) or in_channels < 1:
+            raise ValueError(f'in_channels is {in_channels!r}, expected a '
+                             'positive int')
+        indices = tuple(out_indices) if isinstance(
+            out_indices, Sequence) else ()
+        if not indices or any(i not in range(4) for i in indices) or list(
+                indices) != sorted(set(indices)):
+            raise ValueError(
+                f'out_indices is {out_indices!r}, expected increasing stage '
+                'numbers out of (0, 1, 2, 3)')
+        if frozen_stages not in range(-1, 5):
+            raise ValueError(f'frozen_stages is {frozen_stages!r}, expected '
+                             '-1 (none), 0 (stem) or 1 to 4')
+        if recompute_last_conv and not norms.in_place:
+            raise ValueError(
+                'recompute_last_conv needs norm_cfg type InPlaceABN or '
+                f'SyncInPlaceABN, not {norms.cfg["type"]!r}')
+        self.arch = arch if isinstance(arch, str) else 'custom'
+        self.in_channels = in_channels
+        self.out_indices = indices
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+
+        self.space_to_depth = SpaceToDepth()
+        self.conv1 = nn.Conv2d(in_channels * SpaceToDepth.block**2,
+                               spec.width, 3, padding=1, bias=False)
+        self.bn1 = norms(spec.width, 'leaky_relu', spec.stem_slope)
+        self.act = norms.activation(spec.stem_slope)
+        channels, stages = spec.width, []
+        for i in range(max(indices) + 1):
+            block = Bottleneck if spec.bottleneck[i] else BasicBlock
+            planes = spec.width * 2**i
+            blocks = []
+            for j in range(spec.depths[i]):
+                blocks.append(block(
+                    channels, planes, 2 if i > 0 and j == 0 else 1, norms,
+                    spec.slope, with_cp, use_se=i < 3,
+                    recompute=recompute_last_conv))
+                channels = planes * block.expansion
+            self.add_module(f'layer{i + 1}', nn.Sequential(*blocks))
+            stages.append(channels)
+        self.out_channels = tuple(stages[i] for i in indices)
+        self._reset_parameters()
+        self._freeze_stages()
+
+    @property
+    def stages(self) -> Tuple[nn.Module, ...]:
+        """The built stages, layer1 first."""
+        return tuple(getattr(self, f'layer{i + 1}')
+                     for i in range(max(self.out_indices) + 1))
+
+    def _reset_parameters(self) -> None:
+        """Initialise as the paper's code does."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode='fan_out',
+                                        nonlinearity='leaky_relu')
+            elif isinstance(module, (BasicBlock, Bottleneck)):
+                # A block starts as its shortcut.
+                last = module.bn2 if isinstance(
+                    module, BasicBlock) else module.bn3
+                nn.init.zeros_(last.weight)
+
+    def _freeze_stages(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        for module in (self.conv1, self.bn1,
+                       *self.stages[:self.frozen_stages]):
+            module.eval()
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'TResNet':
+        """Set the mode, but for frozen stages and, by norm_eval, norms."""
+        super().train(mode)
+        self._freeze_stages()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        if x.dim() != 4 or x.shape[1] != self.in_channels or min(
+                x.shape[2:]) < MIN_SIZE:
+            raise ValueError(
+                f'The input has shape {tuple(x.shape)}, expected (N, '
+                f'{self.in_channels}, H, W) with H and W at least {MIN_SIZE}')
+        pad = [-size % SpaceToDepth.block for size in x.shape[2:]]
+        if any(pad):
+            x = F.pad(x, (0, pad[1], 0, pad[0]))
+        x = self.act(self.bn1(self.conv1(self.space_to_depth(x))))
+        outs = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
+
+
+def _arch(arch: Any) -> Arch:
+    if isinstance(arch, str) and arch in ARCHS:
+        return ARCHS[arch]
+    if isinstance(arch, dict):
+        try:
+            spec = Arch(**arch)
+        except TypeError as error:
+            raise ValueError(f'arch is {arch!r}, expected a dict with the '
+                             f'fields {Arch._fields}: {error}') from None
+        if not len(spec.depths) == len(spec.bottleneck) == 4:
+            raise ValueError(f'arch is {arch!r}, expected depths and '
+                             'bottleneck of four stages')
+        return spec
+    raise ValueError(f'arch is {arch!r}, expected one of {tuple(ARCHS)} or a '
+                     f'dict with the fields {Arch._fields}')

@@ -1,0 +1,1 @@
+"""Training that checks its input, stops and goes on."""

@@ -1,1 +1,0 @@
-"""What is done to a training to see whether it holds."""

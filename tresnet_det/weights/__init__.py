@@ -1,0 +1,1 @@
+"""Published weights: files, formats, names and archs."""
