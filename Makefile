@@ -19,11 +19,11 @@ demo: setup ## Draw the demo data, train, evaluate, draw the detections
 test: setup ## Run the test suite
 	$(BIN)/python -m pytest
 
-lint: setup ## Run flake8, isort, codespell and mypy
-	$(BIN)/flake8
-	$(BIN)/isort --check-only --diff .
+lint: setup ## Run ruff, codespell and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 	$(BIN)/codespell
 	$(BIN)/mypy
 
 clean: ## Delete .venv and what tools cache here; keep data and work_dirs
-	rm -rf .venv .setup.log build dist *.egg-info .mypy_cache .pytest_cache
+	rm -rf .venv .setup.log build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,5 @@
 """Each of the test processes computes with one thread, on the CPU."""
+
 import os
 
 # Before torch: tests fork, which CUDA does not survive, compare figures of
@@ -18,10 +19,16 @@ torch.set_num_threads(1)
 
 # The same few cases in every run; HYPOTHESIS_PROFILE=long draws new ones.
 settings.register_profile(
-    'short', derandomize=True, max_examples=40, deadline=None, database=None,
-    suppress_health_check=list(HealthCheck))
-settings.register_profile('long', settings.get_profile('short'),
-                          derandomize=False, max_examples=2000)
+    'short',
+    derandomize=True,
+    max_examples=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+settings.register_profile(
+    'long', settings.get_profile('short'), derandomize=False, max_examples=2000
+)
 settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'short'))
 
 

@@ -7,6 +7,7 @@ CheckpointError, a failed load leaves the model as it was, and nothing that a
 pickle asks for is run. tests/test_fuzz.py tries a few files, this command as
 many as the minutes allow; the last one stays if the process is killed.
 """
+
 import argparse
 import copy
 import logging
@@ -24,9 +25,13 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from tresnet_det import TResNet
-from tresnet_det.weights.pretrained import (CheckpointError, convert_checkpoint,
-                                    load_pretrained, open_checkpoint)
 from tresnet_det.weights.formats import FORMATS
+from tresnet_det.weights.pretrained import (
+    CheckpointError,
+    convert_checkpoint,
+    load_pretrained,
+    open_checkpoint,
+)
 
 
 def check(case: Case, folder: Path, kept: TResNet, to: str) -> str:
@@ -76,11 +81,15 @@ def check(case: Case, folder: Path, kept: TResNet, to: str) -> str:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--minutes', type=float, default=10)
-    parser.add_argument('--seed', type=int, default=0,
-                        help='of the first 500 files; the next have the next')
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=0,
+        help='of the first 500 files; the next have the next',
+    )
     return parser.parse_args()
 
 
@@ -92,14 +101,19 @@ def main() -> None:
     warnings.simplefilter('ignore')
     os.chdir(folder)
     # A file that asks for more memory than there is shall fail, not swap.
-    resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, ) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30,) * 2)
     model, counted = TResNet(ARCH), dict(refused=0, read=0, loaded=0)
     rounds, end = args.seed, time.monotonic() + 60 * args.minutes
     while time.monotonic() < end:
 
         @seed(rounds)
-        @settings(max_examples=500, deadline=None, database=None,
-                  derandomize=False, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=500,
+            deadline=None,
+            database=None,
+            derandomize=False,
+            suppress_health_check=list(HealthCheck),
+        )
         @given(CASES, st.sampled_from(list(FORMATS)))
         def fuzz(case: Case, to: str) -> None:
             if time.monotonic() < end:
@@ -108,9 +122,11 @@ def main() -> None:
         fuzz()
         rounds += 1
     shutil.rmtree(folder)
-    print(f'{sum(counted.values())} files in {args.minutes:g} minutes, seeds '
-          f'{args.seed} to {rounds - 1}: {counted}; nothing but '
-          'CheckpointError, no code was run')
+    print(
+        f'{sum(counted.values())} files in {args.minutes:g} minutes, seeds '
+        f'{args.seed} to {rounds - 1}: {counted}; nothing but '
+        'CheckpointError, no code was run'
+    )
 
 
 if __name__ == '__main__':

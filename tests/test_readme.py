@@ -1,4 +1,5 @@
 """What the README names exists, and its config trains and predicts."""
+
 import re
 from pathlib import Path
 
@@ -15,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
 MINE = 'configs/mine/'  # the reader's own
 NAMED = re.compile(
-    r'(?<![\w/$.-])(?:configs|tools|tests|tresnet_det)/[\w./-]*\w\b(?!<)')
+    r'(?<![\w/$.-])(?:configs|tools|tests|tresnet_det)/[\w./-]*\w\b(?!<)'
+)
 PATHS = sorted({p for p in NAMED.findall(README) if not p.startswith(MINE)})
 
 
@@ -46,5 +48,4 @@ def test_first_config_trains_and_predicts(tmp_path):
 def test_tested_versions_are_the_doctors(tested):
     assert str(tested) in README
     # Printed by tools/setup/test_stack.py, not said in words.
-    assert re.fullmatch(r'\d+ passed, \d+ skipped, \d+ failed',
-                        tested.result)
+    assert re.fullmatch(r'\d+ passed, \d+ skipped, \d+ failed', tested.result)

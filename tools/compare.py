@@ -26,22 +26,40 @@ from tresnet_det.comparison.training import evaluate, train
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('arms', type=Path, nargs=2, metavar='ARM')
     parser.add_argument('--data', help="replaces the configs' data_root")
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
-    parser.add_argument('--out-dir', type=Path, default='work_dirs/compare',
-                        help='runs, report.md and plots (%(default)s)')
-    parser.add_argument('--gpus', type=int, default=1,
-                        help='processes, one a GPU (%(default)s); the rate '
-                        'must be for so many')
-    parser.add_argument('--repeats', type=int, default=5,
-                        help='rounds of the timing; 0 leaves times out')
-    parser.add_argument('--dry-run', action='store_true',
-                        help='print the plan and its time, write nothing')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
-                        help='key=value, for every arm that is trained')
+    parser.add_argument(
+        '--out-dir',
+        type=Path,
+        default='work_dirs/compare',
+        help='runs, report.md and plots (%(default)s)',
+    )
+    parser.add_argument(
+        '--gpus',
+        type=int,
+        default=1,
+        help='processes, one a GPU (%(default)s); the rate must be for so many',
+    )
+    parser.add_argument(
+        '--repeats',
+        type=int,
+        default=5,
+        help='rounds of the timing; 0 leaves times out',
+    )
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='print the plan and its time, write nothing',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='key=value, for every arm that is trained',
+    )
     return parser.parse_args()
 
 
@@ -49,15 +67,18 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     out_dir = args.out_dir.resolve()
-    arms = [plan_arm(arm, out_dir, args.seeds, args.data, args.cfg_options,
-                     args.gpus) for arm in args.arms]
+    arms = [
+        plan_arm(arm, out_dir, args.seeds, args.data, args.cfg_options, args.gpus)
+        for arm in args.arms
+    ]
     check_comparable(arms)
     print(plan_table(arms, estimate=args.dry_run), flush=True)
     if args.dry_run:
         return
     # Seed by seed, so that a comparison that is stopped has both arms.
-    for run in sorted((run for runs in arms for run in runs),
-                      key=lambda run: run.label):
+    for run in sorted(
+        (run for runs in arms for run in runs), key=lambda run: run.label
+    ):
         state = run.state
         print(f'{run}: {state}', flush=True)
         try:
@@ -71,14 +92,18 @@ def main() -> None:
             run.failure.write_text(str(error))
             print(f'{run} failed: {error}', file=sys.stderr)
     print('measuring costs, writing the report', flush=True)
-    report = write_report(arms, out_dir, shlex.join(
-        ['python', *sys.argv]), args.repeats)
+    report = write_report(
+        arms, out_dir, shlex.join(['python', *sys.argv]), args.repeats
+    )
     print(f'{report}: the comparison')
-    left_out = [f'{run} ({run.state})' for runs in arms for run in runs
-                if not run.is_evaluated]
+    left_out = [
+        f'{run} ({run.state})' for runs in arms for run in runs if not run.is_evaluated
+    ]
     if left_out:
-        sys.exit(f'not in the comparison: {", ".join(left_out)}; the same '
-                 'command tries again what it trains')
+        sys.exit(
+            f'not in the comparison: {", ".join(left_out)}; the same '
+            'command tries again what it trains'
+        )
 
 
 if __name__ == '__main__':

@@ -4,15 +4,27 @@ Importing this package checks the versions of what it builds on, registers its
 modules, makes its configs known as 'tresnet_det::' and lets torch.load read
 the checkpoints that mmengine writes; it does nothing else.
 """
+
 import sys
 
-from .environment.versions import __version__, check_operators, check_versions
 from .common.command_line import tell_import_error
+from .environment.versions import __version__, check_operators, check_versions
 
-__all__ = ['CheckedRunner', 'CheckpointError', 'FasterCocoEvalMetric',
-           'InPlaceABN', 'LoadReport', 'StopOnNonFiniteHook', 'SyncInPlaceABN',
-           'TResNet', 'TResNetClassifier', 'UserError', 'ValLossHook',
-           '__version__', 'load_pretrained']
+__all__ = [
+    'CheckedRunner',
+    'CheckpointError',
+    'FasterCocoEvalMetric',
+    'InPlaceABN',
+    'LoadReport',
+    'StopOnNonFiniteHook',
+    'SyncInPlaceABN',
+    'TResNet',
+    'TResNetClassifier',
+    'UserError',
+    'ValLossHook',
+    '__version__',
+    'load_pretrained',
+]
 
 import_error: Exception | None = None
 try:
@@ -23,14 +35,14 @@ try:
     from mmengine.config.utils import MODULE2PACKAGE
     from mmengine.registry import MODELS
 
-    from .models.abn import InPlaceABN, SyncInPlaceABN
-    from .models.backbone import TResNet
-    from .weights.pretrained import CheckpointError, LoadReport, load_pretrained
-    from .models.classifier import TResNetClassifier
     from .common.errors import UserError
     from .evaluation.faster_coco import FasterCocoEvalMetric
+    from .models.abn import InPlaceABN, SyncInPlaceABN
+    from .models.backbone import TResNet
+    from .models.classifier import TResNetClassifier
     from .training.hooks import StopOnNonFiniteHook, ValLossHook
     from .training.runner import CheckedRunner
+    from .weights.pretrained import CheckpointError, LoadReport, load_pretrained
     from .weights.safe_globals import allow_mmengine_checkpoints
 
     allow_mmengine_checkpoints()

@@ -5,6 +5,7 @@
 Works where the package itself cannot be imported. The exit status is 1 if
 there is a problem, else 0.
 """
+
 import sys
 
 import tresnet_det

@@ -52,8 +52,7 @@ def test_data_that_do_not_reach_the_disk_replace_nothing(tmp_path):
     target = tmp_path / 'a.txt'
     target.write_text('old')
     error = OSError(errno.EDQUOT, 'Disk quota exceeded')
-    with pytest.raises(OSError, match='quota'), \
-            patch('os.fsync', side_effect=error):
+    with pytest.raises(OSError, match='quota'), patch('os.fsync', side_effect=error):
         with written_whole(target) as part:
             part.write_text('new')
     assert target.read_text() == 'old'

@@ -14,6 +14,7 @@ def tool(error):
     @tell_user_errors
     def main():
         raise error
+
     return main
 
 
@@ -56,9 +57,10 @@ def test_full_disks_are_told():
         tool(OSError(errno.ENOSPC, 'No space left on device', 'a.txt'))()
 
 
-@pytest.mark.parametrize('error', [ValueError('x'), KeyError('x'),
-                                   OSError(errno.EIO, 'x'),
-                                   ConnectionError('x')])
+@pytest.mark.parametrize(
+    'error',
+    [ValueError('x'), KeyError('x'), OSError(errno.EIO, 'x'), ConnectionError('x')],
+)
 def test_others_keep_their_traceback(error):
     with pytest.raises(type(error)):
         tool(error)()

@@ -49,28 +49,36 @@ def configs(tmp_path_factory):
         'train_dataloader = dict(batch_size=2)\n'
         'auto_scale_lr = dict(base_batch_size=2)\n'
         'train_cfg = dict(max_epochs=2, val_interval=1)\n'
-        "custom_hooks = [dict(type='ValLossHook')]\n")
+        "custom_hooks = [dict(type='ValLossHook')]\n"
+    )
     narrow = root / 'narrow.py'
-    narrow.write_text(f'_base_ = {str(small)!r}\n'
-                      'model = dict(bbox_head=dict(stacked_convs=1))\n')
+    narrow.write_text(
+        f'_base_ = {str(small)!r}\nmodel = dict(bbox_head=dict(stacked_convs=1))\n'
+    )
     return small, narrow
 
 
-def pretend(run: Run, epochs: int, found: list[dict], ap: float = 0.5,
-            processes: int = 1) -> None:
+def pretend(
+    run: Run, epochs: int, found: list[dict], ap: float = 0.5, processes: int = 1
+) -> None:
     """The files that a training leaves after some epochs."""
     vis = run.work_dir / '20260101_000000' / 'vis_data'
     vis.mkdir(parents=True, exist_ok=True)
     run.cfg.dump(vis / 'config.py')
     (vis.parent / '20260101_000000.log').write_text(
-        f'System environment:\n    GPU number: {processes}\n')
+        f'System environment:\n    GPU number: {processes}\n'
+    )
     lines = [dict(loss=3.0 - k / 10, time=60.0, step=k) for k in range(1, 5)]
-    lines += [{'coco/bbox_mAP': ap * k / 2, 'val_loss': 3.0 / k, 'step': k}
-              for k in range(1, epochs + 1)]
+    lines += [
+        {'coco/bbox_mAP': ap * k / 2, 'val_loss': 3.0 / k, 'step': k}
+        for k in range(1, epochs + 1)
+    ]
     (vis / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)))
     name = f'epoch_{epochs}.pth'
-    torch.save(dict(meta=dict(epoch=epochs, iter=2 * epochs),
-                    state_dict={}), run.work_dir / name)
+    torch.save(
+        dict(meta=dict(epoch=epochs, iter=2 * epochs), state_dict={}),
+        run.work_dir / name,
+    )
     (run.work_dir / 'last_checkpoint').write_text(f'/elsewhere/{name}')
     if epochs >= run.length:
         run.out_dir.mkdir(parents=True, exist_ok=True)
@@ -80,24 +88,28 @@ def pretend(run: Run, epochs: int, found: list[dict], ap: float = 0.5,
 
 def detections(data: Path, wrong: int = 0) -> list[dict]:
     """Perfect ones, but for the first boxes' classes."""
-    truth = json.loads(
-        (data / 'annotations/instances_val.json').read_text())
-    return [dict(image_id=a['image_id'], bbox=a['bbox'], score=0.9,
-                 category_id=a['category_id'] if k >= wrong else
-                 truth['categories'][0]['id'])
-            for k, a in enumerate(truth['annotations'])]
+    truth = json.loads((data / 'annotations/instances_val.json').read_text())
+    return [
+        dict(
+            image_id=a['image_id'],
+            bbox=a['bbox'],
+            score=0.9,
+            category_id=a['category_id']
+            if k >= wrong
+            else truth['categories'][0]['id'],
+        )
+        for k, a in enumerate(truth['annotations'])
+    ]
 
 
 @pytest.fixture
 def arms(configs, data, tmp_path):
-    return [plan_arm(config, tmp_path, [0, 1], str(data))
-            for config in configs]
+    return [plan_arm(config, tmp_path, [0, 1], str(data)) for config in configs]
 
 
 def test_one_run_a_seed_with_its_own_config(arms, data):
     for runs, name in zip(arms, ('small', 'narrow')):
-        assert [str(run) for run in runs] == [
-            f'{name} seed_0', f'{name} seed_1']
+        assert [str(run) for run in runs] == [f'{name} seed_0', f'{name} seed_1']
         for seed, run in enumerate(runs):
             cfg = run.cfg
             assert cfg.randomness.seed == seed and run.state == 'new'
@@ -112,8 +124,7 @@ def test_one_run_a_seed_with_its_own_config(arms, data):
 def test_only_what_matters_differs(arms):
     (one, seed), (other, _) = arms
     assert not differences(one.cfg, seed.cfg)
-    assert differences(one.cfg, other.cfg) == {
-        'model.bbox_head.stacked_convs': (2, 1)}
+    assert differences(one.cfg, other.cfg) == {'model.bbox_head.stacked_convs': (2, 1)}
     changed = deepcopy(one.cfg)
     changed.optim_wrapper.optimizer.lr = 1.0
     changed.param_scheduler.pop()
@@ -123,8 +134,7 @@ def test_only_what_matters_differs(arms):
 
 
 def test_options_go_into_every_run(configs, tmp_path):
-    run, = plan_arm(configs[0], tmp_path, [7], None,
-                    {'train_cfg.max_epochs': 5})
+    (run,) = plan_arm(configs[0], tmp_path, [7], None, {'train_cfg.max_epochs': 5})
     assert run.length == 5 and run.cfg.randomness.seed == 7
 
 
@@ -135,12 +145,16 @@ def test_states_and_estimate(arms, data):
     third.out_dir.mkdir(parents=True)
     third.failure.write_text('it went wrong')
     assert [r.state for r in (first, second, third)] == [
-        'finished', 'stopped at 1 of 2', 'failed']
+        'finished',
+        'stopped at 1 of 2',
+        'failed',
+    ]
     # Four steps of 60 s, as logged, and evaluations: half of it is left. The
     # other arm's are timed here.
     text = plan_table(arms)
-    minutes = [float(line.split('|')[6])
-               for line in text.splitlines() if ' seed_' in line]
+    minutes = [
+        float(line.split('|')[6]) for line in text.splitlines() if ' seed_' in line
+    ]
     assert minutes[0] == 0 and minutes[1] == 2 and 'hours left' in text
     assert 'hours left' not in plan_table(arms, estimate=False)
 
@@ -150,10 +164,14 @@ def test_checkpoints_of_iterations_count_their_epoch(arms):
     run = arms[0][0]
     pretend(run, 1, [])
     for iterations, epochs in ((3, 1), (4, 2)):
-        torch.save(dict(
-            meta=dict(epoch=1, iter=iterations), state_dict={},
-            message_hub=dict(runtime_info=dict(max_epochs=2, max_iters=4))),
-            run.work_dir / 'epoch_1.pth')
+        torch.save(
+            dict(
+                meta=dict(epoch=1, iter=iterations),
+                state_dict={},
+                message_hub=dict(runtime_info=dict(max_epochs=2, max_iters=4)),
+            ),
+            run.work_dir / 'epoch_1.pth',
+        )
         assert run.done == epochs
 
 
@@ -181,17 +199,18 @@ def test_moved_work_folder_keeps_its_checkpoint(arms):
 
 
 def test_continuing_with_another_config_is_refused(configs, data, tmp_path):
-    run, = plan_arm(configs[0], tmp_path, [0], str(data))
+    (run,) = plan_arm(configs[0], tmp_path, [0], str(data))
     pretend(run, 1, [])
     plan_arm(configs[0], tmp_path, [0], str(data))
     with pytest.raises(ValueError, match='optimizer.lr: 0.5 and 0.001'):
-        plan_arm(configs[0], tmp_path, [0], str(data),
-                 {'optim_wrapper.optimizer.lr': 0.5})
+        plan_arm(
+            configs[0], tmp_path, [0], str(data), {'optim_wrapper.optimizer.lr': 0.5}
+        )
 
 
 def test_other_train_data_is_refused(configs, data, tmp_path):
     """By content: the same files elsewhere are the same."""
-    run, = plan_arm(configs[0], tmp_path, [0], str(data))
+    (run,) = plan_arm(configs[0], tmp_path, [0], str(data))
     pretend(run, 1, [])
     shutil.copytree(data, tmp_path / 'same')
     plan_arm(configs[0], tmp_path, [0], str(tmp_path / 'same'))
@@ -219,8 +238,9 @@ def test_weights_to_begin_with_are_kept(arms):
 def test_only_what_was_begun_is_resumed(arms, monkeypatch):
     """It would train without the weights of load_from."""
     called = []
-    monkeypatch.setattr(training, '_call',
-                        lambda *arguments, **_: called.append(arguments))
+    monkeypatch.setattr(
+        training, '_call', lambda *arguments, **_: called.append(arguments)
+    )
     for epochs, resumed in ((0, False), (1, True)):
         run = arms[epochs][0]
         if epochs:
@@ -234,7 +254,7 @@ def test_other_batches_are_refused(configs, data, tmp_path):
         with pytest.raises(ValueError, match='is for batches of 2 images'):
             plan_arm(configs[0], tmp_path, [0], str(data), options, gpus)
     options = {'auto_scale_lr.base_batch_size': 4}
-    run, = plan_arm(configs[0], tmp_path, [0], str(data), options, gpus=2)
+    (run,) = plan_arm(configs[0], tmp_path, [0], str(data), options, gpus=2)
     assert run.batch == '2 x 2'
     pretend(run, 1, [], processes=2)
     plan_arm(configs[0], tmp_path, [0], str(data), options, gpus=2)
@@ -264,7 +284,7 @@ def test_finished_work_folders(arms, data, tmp_path):
     assert all(r.finished and r.gpus is None for r in given)
     assert given[0].processes == 1 and given[0].batch == '1 x 2'
     assert given[0].out_dir == tmp_path / 'out' / 'small' / 'seed_0'
-    alone, = plan_arm(tmp_path / 'small' / 'seed_1', tmp_path / 'out', [])
+    (alone,) = plan_arm(tmp_path / 'small' / 'seed_1', tmp_path / 'out', [])
     assert alone.cfg.randomness.seed == 1
     with pytest.raises(FileNotFoundError, match='log and config of a'):
         plan_arm(data, tmp_path / 'out', [0])
@@ -279,8 +299,13 @@ def test_unfinished_work_folders_are_refused(arms, tmp_path):
 
 def test_work_folders_of_several_kinds_are_no_arm(arms, data, tmp_path):
     for run, folder in ((arms[0][0], 'a'), (arms[1][0], 'b')):
-        pretend(Run(run.arm, folder, run.cfg, tmp_path / 'mixed' / folder,
-                    tmp_path / folder), 2, detections(data))
+        pretend(
+            Run(
+                run.arm, folder, run.cfg, tmp_path / 'mixed' / folder, tmp_path / folder
+            ),
+            2,
+            detections(data),
+        )
     with pytest.raises(ValueError, match='stacked_convs: 2 and 1'):
         plan_arm(tmp_path / 'mixed', tmp_path / 'out', [0])
 
@@ -306,8 +331,7 @@ def test_findings(arms, data):
     assert len(found.classes) == 6
     assert all(ap in (-1, pytest.approx(1)) for ap in found.classes.values())
     assert found.precision[0.75].tolist() == [1.0] * 101
-    assert found.train_loss.tolist() == [[1, 2.9], [2, 2.8], [3, 2.7],
-                                         [4, 2.6]]
+    assert found.train_loss.tolist() == [[1, 2.9], [2, 2.8], [3, 2.7], [4, 2.6]]
     assert found.val_loss.tolist() == [[1, 3.0], [2, 1.5]]
     # The last AP is that of the detections, not what was logged.
     assert found.val_ap.tolist() == [[1, 0.25], [2, pytest.approx(1)]]
@@ -330,8 +354,7 @@ def written(arms, data, tmp_path):
     failed = arms[1][1]
     failed.out_dir.mkdir(parents=True)
     failed.failure.write_text('train.py stopped with status 1:\nout of luck')
-    path = report.write_report(arms, tmp_path, 'the command', repeats=0,
-                               max_images=2)
+    path = report.write_report(arms, tmp_path, 'the command', repeats=0, max_images=2)
     return path.read_text(), tmp_path
 
 
@@ -340,7 +363,7 @@ def test_report_averages_finished_runs_only(written):
     figures = json.loads((folder / 'figures.json').read_text())
     small = [run['AP'] for run in figures['small']]
     assert small[0] == pytest.approx(1) and small[1] < 1
-    mean, spread = sum(small) / 2, abs(small[0] - small[1]) / 2 ** 0.5
+    mean, spread = sum(small) / 2, abs(small[0] - small[1]) / 2**0.5
     assert f'| small | 2 of 2 | {100 * mean:.1f} ± {100 * spread:.1f} ' in text
     alone = figures['narrow'][0]['AP']
     assert f'| narrow | 1 of 2 | {100 * alone:.1f} |' in text
@@ -364,13 +387,20 @@ def test_report_names_what_differs_and_what_is_not_ours(written):
     assert shape[1] > 3 * shape[0] * 0.9  # truth and two arms
 
 
-@pytest.mark.parametrize('one, other, words', [
-    ([0.5, 0.52], [0.4, 0.42], ['**-10.0 AP**', '7.1 times the spread',
-                                'No seed of one arm']),
-    ([0.5, 0.6], [0.55, 0.56], ['**+0.5 AP**', 'overlap']),
-    ([0.5], [0.6, 0.7], ['**+15.0 AP**', 'nothing can be said']),
-    ([0.5, 0.5], [0.6, 0.6], ['**+10.0 AP**', 'agree to the last digit']),
-    ([], [0.6], ['no finished run'])])
+@pytest.mark.parametrize(
+    'one, other, words',
+    [
+        (
+            [0.5, 0.52],
+            [0.4, 0.42],
+            ['**-10.0 AP**', '7.1 times the spread', 'No seed of one arm'],
+        ),
+        ([0.5, 0.6], [0.55, 0.56], ['**+0.5 AP**', 'overlap']),
+        ([0.5], [0.6, 0.7], ['**+15.0 AP**', 'nothing can be said']),
+        ([0.5, 0.5], [0.6, 0.6], ['**+10.0 AP**', 'agree to the last digit']),
+        ([], [0.6], ['no finished run']),
+    ],
+)
 def test_verdict(one, other, words):
     text = report._verdict(['a', 'b'], [one, other])
     assert all(word in text for word in words), text
@@ -382,7 +412,9 @@ def test_a_process_left_behind_is_waited_for(arms, capfd):
     with training._claimed(run) as lock:
         left = subprocess.Popen(
             [sys.executable, '-c', 'open(input(), "w")'],
-            stdin=subprocess.PIPE, pass_fds=[lock])
+            stdin=subprocess.PIPE,
+            pass_fds=[lock],
+        )
     # Let go of here, and still claimed over there.
     done = run.out_dir / 'done'
     threading.Timer(1, left.communicate, [f'{done}\n'.encode()]).start()
@@ -425,25 +457,29 @@ def test_commit_of_another_projects_clone_is_not_ours(tmp_path, monkeypatch):
     (tmp_path / 'site').mkdir()
     (tmp_path / 'site' / '__init__.py').touch()
     (tmp_path / 'tracked').touch()
-    for command in (['init', '-q'], ['add', 'tracked'],
-                    ['-c', 'user.name=a', '-c', 'user.email=b', 'commit',
-                     '-qm', 'c']):
+    for command in (
+        ['init', '-q'],
+        ['add', 'tracked'],
+        ['-c', 'user.name=a', '-c', 'user.email=b', 'commit', '-qm', 'c'],
+    ):
         subprocess.run(['git', *command], cwd=tmp_path, check=True)
     assert ', commit ' not in training.commit()
 
 
 def test_costs_that_cannot_be_measured_lose_nothing(written, arms, tmp_path):
-    with patch.object(report, 'measure_costs',
-                      side_effect=RuntimeError('out of memory')):
+    with patch.object(
+        report, 'measure_costs', side_effect=RuntimeError('out of memory')
+    ):
         text = report.write_report(arms, tmp_path, '', 0).read_text()
     assert 'Not measured: RuntimeError: out of memory' in text
     assert '| small | 2 of 2 |' in text
 
 
-def test_picture_that_cannot_be_read_loses_nothing(written, arms, data,
-                                                   tmp_path):
-    with patch.object(report, 'measure_costs', side_effect=RuntimeError), \
-            patch('cv2.imread', return_value=None):
+def test_picture_that_cannot_be_read_loses_nothing(written, arms, data, tmp_path):
+    with (
+        patch.object(report, 'measure_costs', side_effect=RuntimeError),
+        patch('cv2.imread', return_value=None),
+    ):
         text = report.write_report(arms, tmp_path, '', 0).read_text()
     assert 'Not drawn: cannot read the image' in text
 
@@ -451,10 +487,21 @@ def test_picture_that_cannot_be_read_loses_nothing(written, arms, data,
 def test_the_command(configs, data, tmp_path):
     """Trains, evaluates, and keeps what is good when the other arm fails."""
     broken = tmp_path / 'broken.py'
-    broken.write_text(f'_base_ = {str(configs[0])!r}\n'
-                      "custom_hooks = [dict(type='NoSuchHook')]\n")
-    command = [sys.executable, ROOT / 'tools/compare.py', configs[1], broken,
-               '--data', data, '--out-dir', tmp_path / 'out', '--repeats', '0']
+    broken.write_text(
+        f"_base_ = {str(configs[0])!r}\ncustom_hooks = [dict(type='NoSuchHook')]\n"
+    )
+    command = [
+        sys.executable,
+        ROOT / 'tools/compare.py',
+        configs[1],
+        broken,
+        '--data',
+        data,
+        '--out-dir',
+        tmp_path / 'out',
+        '--repeats',
+        '0',
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert 'not in the comparison: broken seed_0 (failed)' in done.stderr
@@ -462,5 +509,5 @@ def test_the_command(configs, data, tmp_path):
     assert '| narrow | seed_0 | finished | 1 x 2 | 0.' in text
     assert '| broken | seed_0 | failed | 1 x 2 | - |' in text
     assert 'NoSuchHook is not in' in text
-    run, = plan_arm(configs[1], tmp_path / 'out', [0], str(data))
+    (run,) = plan_arm(configs[1], tmp_path / 'out', [0], str(data))
     assert run.is_evaluated and run.ended.exists()

@@ -24,13 +24,27 @@ TRAINED = '*/seed_0/started.jsonl'
 def start(out_dir, data, configs):
     """In a session of its own, so that all its processes can be killed."""
     return subprocess.Popen(
-        [sys.executable, ROOT / 'tools/compare.py', *configs, '--data', data,
-         '--out-dir', out_dir, '--repeats', '0', '--cfg-options',
-         'train_cfg.max_epochs=4', 'param_scheduler.1.T_max=4',
-         'train_cfg.val_interval=1', 'train_dataloader.batch_size=2',
-         'auto_scale_lr.base_batch_size=2',
-         'model.test_cfg.score_thr=0.0'],
-        start_new_session=True, stdout=subprocess.DEVNULL)
+        [
+            sys.executable,
+            ROOT / 'tools/compare.py',
+            *configs,
+            '--data',
+            data,
+            '--out-dir',
+            out_dir,
+            '--repeats',
+            '0',
+            '--cfg-options',
+            'train_cfg.max_epochs=4',
+            'param_scheduler.1.T_max=4',
+            'train_cfg.val_interval=1',
+            'train_dataloader.batch_size=2',
+            'auto_scale_lr.base_batch_size=2',
+            'model.test_cfg.score_thr=0.0',
+        ],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 @pytest.mark.long
@@ -44,7 +58,8 @@ def test_killed_twice_and_begun_again(tmp_path):
             'model = dict(backbone=dict(arch=dict(\n'
             f'    _delete_=True, depths=(1, 1, 1, 1), width={width})),\n'
             f'    neck=dict(in_channels={[width * k for k in (1, 2, 16, 32)]}'
-            '))\n')
+            '))\n'
+        )
     configs = [tmp_path / 'wide.py', tmp_path / 'narrow.py']
     assert start(tmp_path / 'whole', data, configs).wait() == 0
 
@@ -60,16 +75,23 @@ def test_killed_twice_and_begun_again(tmp_path):
         assert not (out / arm / 'seed_0/epoch_4.pth').exists()
     assert start(out, data, configs).wait() == 0
 
-    starts = [len(file.read_text().splitlines())
-              for folder in ('whole', 'killed')
-              for file in sorted((tmp_path / folder).glob(TRAINED))]
+    starts = [
+        len(file.read_text().splitlines())
+        for folder in ('whole', 'killed')
+        for file in sorted((tmp_path / folder).glob(TRAINED))
+    ]
     assert starts == [1, 1, 2, 2]
     whole, killed = (
         json.loads((tmp_path / folder / 'figures.json').read_text())
-        for folder in ('whole', 'killed'))
+        for folder in ('whole', 'killed')
+    )
     tables = [
-        (tmp_path / folder / 'report.md').read_text().partition('| arm')[2]
-        .partition('## Cost')[0] for folder in ('whole', 'killed')]
+        (tmp_path / folder / 'report.md')
+        .read_text()
+        .partition('| arm')[2]
+        .partition('## Cost')[0]
+        for folder in ('whole', 'killed')
+    ]
     print(*tables, sep='\n')
     assert whole['wide'][0]['AP'] != whole['narrow'][0]['AP']
     assert killed == whole and tables[0] == tables[1] != ''

@@ -4,6 +4,7 @@ The images go through the config's own loaders and pipelines, the step through
 its own optimizer wrapper. Only what costs time is smaller: one block a stage,
 the scales of the pipelines, how many boxes are sampled and kept.
 """
+
 from copy import deepcopy
 from functools import partial
 
@@ -49,12 +50,25 @@ def folder(tmp_path_factory):
     def folder(classes):
         if classes not in folders:
             folders[classes] = write_data(
-                tmp_path_factory.mktemp('data') / 'set', coco([
-                    box(image, x, y, w, h, category, segmentation=[
-                        [x, y, x + w, y, x + w, y + h, x, y + h]])
-                    for category, (image, x, y, w, h) in enumerate(BOXES, 1)],
-                    classes))
+                tmp_path_factory.mktemp('data') / 'set',
+                coco(
+                    [
+                        box(
+                            image,
+                            x,
+                            y,
+                            w,
+                            h,
+                            category,
+                            segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]],
+                        )
+                        for category, (image, x, y, w, h) in enumerate(BOXES, 1)
+                    ],
+                    classes,
+                ),
+            )
         return folders[classes]
+
     return folder
 
 
@@ -62,10 +76,10 @@ def small_model(cfg):
     model = deepcopy(cfg.model)
     model.backbone.init_cfg = None
     if 'arch' in model.backbone:
-        model.backbone.arch = ARCHS[model.backbone.arch]._replace(
-            depths=(1, 1, 1, 1))._asdict()
-    walk(model, {key: lambda _, value=value: value
-                 for key, value in FEWER.items()})
+        model.backbone.arch = (
+            ARCHS[model.backbone.arch]._replace(depths=(1, 1, 1, 1))._asdict()
+        )
+    walk(model, {key: lambda _, value=value: value for key, value in FEWER.items()})
     return MODELS.build(model)
 
 
@@ -76,10 +90,15 @@ def batches(cfg, split, folder, longest=96):
     dataset, _ = unrepeated(loader.dataset)
     metainfo = dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO
     root = folder(tuple(metainfo['classes']))
-    dataset.update(data_root=str(root), ann_file='ann.json',
-                   data_prefix=dict(img='images'), serialize_data=False)
-    walk(dataset.pipeline,
-         dict.fromkeys(('scale', 'scales'), partial(smaller, longest)))
+    dataset.update(
+        data_root=str(root),
+        ann_file='ann.json',
+        data_prefix=dict(img='images'),
+        serialize_data=False,
+    )
+    walk(
+        dataset.pipeline, dict.fromkeys(('scale', 'scales'), partial(smaller, longest))
+    )
     return Runner.build_dataloader(loader, seed=0)
 
 
@@ -96,21 +115,22 @@ def check_step(model, batch, wrapper, half):
         logged = model.train_step(batch, wrapper)
     assert logged['loss'].isfinite(), logged
     after = dict(model.named_parameters())
-    assert not [name for name, value in after.items()
-                if not value.isfinite().all()]
+    assert not [name for name, value in after.items() if not value.isfinite().all()]
     trained = {name for name in after if after[name].requires_grad}
-    moved = {name for name in after
-             if not torch.equal(before[name], after[name])}
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
     assert moved <= trained
-    assert parts(moved) == parts(trained) == {*dict(model.named_children())
-                                              } - {'data_preprocessor'}
+    assert (
+        parts(moved)
+        == parts(trained)
+        == {*dict(model.named_children())} - {'data_preprocessor'}
+    )
     with_gradient = wrapper.optimizer.state
     assert not [name for name in trained if after[name] not in with_gradient]
 
 
 def check_prediction(cfg, model, loader):
     model.eval()
-    batch, = loader
+    (batch,) = loader
     with torch.no_grad():
         results = model.test_step(batch)
     for result in results:
@@ -118,8 +138,9 @@ def check_prediction(cfg, model, loader):
         assert 0 < len(found) <= FEWER['max_per_img']
         assert found.bboxes.isfinite().all()
         assert ('masks' in found) == model.with_mask
-    evaluator = Evaluator(dict(
-        cfg.val_evaluator, ann_file=f'{loader.dataset.data_root}/ann.json'))
+    evaluator = Evaluator(
+        dict(cfg.val_evaluator, ann_file=f'{loader.dataset.data_root}/ann.json')
+    )
     evaluator.dataset_meta = loader.dataset.metainfo
     evaluator.process(results, batch)
     assert 'coco/bbox_mAP' in evaluator.evaluate(len(results))

@@ -5,7 +5,7 @@ That each of them trains and predicts: test_config_steps.py.
 
 from collections import Counter
 from copy import deepcopy
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,24 +18,38 @@ from mmengine.registry import init_default_scope
 PROJECT = Path(__file__).parents[2]
 ROOT = PROJECT / 'configs'
 NOT_DETECTORS = ('_base_', 'classification', 'segmentation')
-CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('*/*.py')
-                 if path.parent.name not in NOT_DETECTORS)
+CONFIGS = sorted(
+    str(path.relative_to(ROOT))
+    for path in ROOT.glob('*/*.py')
+    if path.parent.name not in NOT_DETECTORS
+)
 OF_TRESNET = [name for name in CONFIGS if '_tresnet-' in name]
 # Those for COCO differ in their schedule alone, see test_schedules below: of
 # each detector and backbone one is built.
-COCO = [name for name in CONFIGS if name.endswith('_coco.py')
-        and not name.startswith('paper/')]
+COCO = [
+    name
+    for name in CONFIGS
+    if name.endswith('_coco.py') and not name.startswith('paper/')
+]
 DETECTORS = {name.partition('_fpn_')[0]: name for name in reversed(COCO)}
 BUILT = sorted({*CONFIGS} - {*COCO} | {*DETECTORS.values()})
 METAFILES = sorted(ROOT.glob('*/metafile.yml'))
-OF_DETECTORS = [path for path in METAFILES
-                if path.parent.name not in NOT_DETECTORS]
-EPOCHS = {'1x': 12, 'amp-1x': 12, '20e': 20, '2x': 24, 'ms-2x': 24,
-          'ms-640-800-2x': 24, 'ms-3x': 36, 'ms-poly-3x': 36,
-          'ms-640-800-3x': 36, '8xb6-70e': 70}
+OF_DETECTORS = [path for path in METAFILES if path.parent.name not in NOT_DETECTORS]
+EPOCHS = {
+    '1x': 12,
+    'amp-1x': 12,
+    '20e': 20,
+    '2x': 24,
+    'ms-2x': 24,
+    'ms-640-800-2x': 24,
+    'ms-3x': 36,
+    'ms-poly-3x': 36,
+    'ms-640-800-3x': 36,
+    '8xb6-70e': 70,
+}
 
 
-@lru_cache(maxsize=None)
+@cache
 def read(name):
     return Config.fromfile(ROOT / name)
 
@@ -58,8 +72,7 @@ def unrepeated(dataset):
 
 
 def epochs(cfg):
-    return cfg.train_cfg.max_epochs * unrepeated(
-        cfg.train_dataloader.dataset)[1]
+    return cfg.train_cfg.max_epochs * unrepeated(cfg.train_dataloader.dataset)[1]
 
 
 @pytest.mark.parametrize('name', OF_TRESNET)
@@ -73,7 +86,8 @@ def test_shared_part(name):
         assert backbone.frozen_stages == -1 and not backbone.norm_eval
     else:
         assert backbone.init_cfg.checkpoint.startswith(
-            f'timm://tresnet_{backbone.arch}.')
+            f'timm://tresnet_{backbone.arch}.'
+        )
 
 
 @pytest.mark.parametrize('name', BUILT)
@@ -81,10 +95,12 @@ def test_input_is_rgb_in_0_1(name):
     cfg = read(name)
     init_default_scope('mmdet')
     preprocessor = MODELS.build(cfg.model.data_preprocessor)
-    if (cfg.model.backbone.type == 'ResNet'
-            and cfg.model.backbone.get('init_cfg')):
-        expected = [(0 - 123.675) / 58.395, (51 - 116.28) / 57.12,
-                    (255 - 103.53) / 57.375]  # of torchvision's weights
+    if cfg.model.backbone.type == 'ResNet' and cfg.model.backbone.get('init_cfg'):
+        expected = [
+            (0 - 123.675) / 58.395,
+            (51 - 116.28) / 57.12,
+            (255 - 103.53) / 57.375,
+        ]  # of torchvision's weights
     else:
         expected = [0.0, 0.2, 1.0]
     colour = torch.tensor([255, 51, 0], dtype=torch.uint8)  # BGR, as loaded
@@ -113,8 +129,7 @@ def test_classes_are_counted(name):
         metainfo = dataset.get('metainfo')
         expected = len(metainfo.classes) if metainfo else 80
         assert set(values(cfg.model, 'num_classes')) == {expected}
-    assert cfg.val_evaluator.ann_file.endswith(
-        cfg.val_dataloader.dataset.ann_file)
+    assert cfg.val_evaluator.ann_file.endswith(cfg.val_dataloader.dataset.ann_file)
     assert cfg.test_dataloader == cfg.val_dataloader
     assert cfg.test_evaluator == cfg.val_evaluator
 
@@ -123,7 +138,7 @@ def test_classes_are_counted(name):
 def test_schedules_of_a_detector_share_its_model(name):
     cfg = read(name)
     assert cfg.model == read(DETECTORS[name.partition('_fpn_')[0]]).model
-    schedule = name.partition('_fpn_')[2][:-len('_coco.py')]
+    schedule = name.partition('_fpn_')[2][: -len('_coco.py')]
     assert epochs(cfg) == EPOCHS[schedule]
     scheduler = cfg.param_scheduler[-1]
     assert scheduler.type == 'MultiStepLR'
@@ -133,13 +148,14 @@ def test_schedules_of_a_detector_share_its_model(name):
     if schedule == 'amp-1x':
         assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     else:
-        assert f' lr {cfg.optim_wrapper.optimizer.lr};' in (
-            ROOT / name).read_text()
+        assert f' lr {cfg.optim_wrapper.optimizer.lr};' in (ROOT / name).read_text()
 
 
 def test_arms_of_the_paper_differ_in_the_backbone_only():
-    arms = [read(f'paper/fcos_{arch}_fpn_8xb6-70e_coco.py').to_dict()
-            for arch in ('r50', 'tresnet-m')]
+    arms = [
+        read(f'paper/fcos_{arch}_fpn_8xb6-70e_coco.py').to_dict()
+        for arch in ('r50', 'tresnet-m')
+    ]
     for arm in arms:
         assert dict(type='ValLossHook') in arm['custom_hooks']
         assert arm['model'].pop('backbone')
@@ -148,25 +164,28 @@ def test_arms_of_the_paper_differ_in_the_backbone_only():
             arm['model']['data_preprocessor'].pop(key)
         arm.pop('tresnet')  # what one backbone was taken from
     assert arms[0] == arms[1]
-    assert arms[0]['train_dataloader']['batch_size'] * 8 == arms[0][
-        'auto_scale_lr']['base_batch_size'] == 48
+    assert (
+        arms[0]['train_dataloader']['batch_size'] * 8
+        == arms[0]['auto_scale_lr']['base_batch_size']
+        == 48
+    )
 
 
 @pytest.mark.parametrize('path', OF_DETECTORS, ids=lambda p: p.parent.name)
 def test_metafile_and_readme_list_the_configs(path):
     meta = load(path)
-    collection, = meta['Collections']
+    (collection,) = meta['Collections']
     assert PROJECT / collection['README'] == path.parent / 'README.md'
     readme = (path.parent / 'README.md').read_text()
     listed = {model['Config']: model for model in meta['Models']}
-    assert {PROJECT / config for config in listed} == {
-        *path.parent.glob('*.py')}
+    assert {PROJECT / config for config in listed} == {*path.parent.glob('*.py')}
     for config, model in listed.items():
         file = Path(config)
         assert model['Name'] == file.stem
         assert model['In Collection'] == collection['Name']
         assert model['Metadata']['Epochs'] == epochs(
-            read(f'{file.parent.name}/{file.name}'))
+            read(f'{file.parent.name}/{file.name}')
+        )
         assert f'({file.name})' in readme
 
 
@@ -174,8 +193,8 @@ def test_model_index_lists_the_metafiles():
     listed = load(PROJECT / 'model-index.yml')['Import']
     assert [PROJECT / path for path in listed] == METAFILES
     assert {path.parent.name for path in OF_DETECTORS} == {
-        name.partition('/')[0] for name in CONFIGS
-        if name.endswith('_coco.py')}
+        name.partition('/')[0] for name in CONFIGS if name.endswith('_coco.py')
+    }
 
 
 def test_configs_are_short_deltas_and_nothing_is_copied():
@@ -184,16 +203,18 @@ def test_configs_are_short_deltas_and_nothing_is_copied():
         lines = path.read_text().splitlines()
         assert len(lines) <= 40, path
         code = [line for line in lines if line and line[0] != '#']
-        assert (path.parent.name == '_base_'
-                or code[0].startswith('_base_ = ')), path
-        blocks.update({'\n'.join(code[i:i + 5])
-                       for i in range(len(code) - 4)})
+        assert path.parent.name == '_base_' or code[0].startswith('_base_ = '), path
+        blocks.update({'\n'.join(code[i : i + 5]) for i in range(len(code) - 4)})
     assert blocks.most_common(1)[0][1] == 1, blocks.most_common(1)
 
 
-@pytest.mark.parametrize('name, variable', [
-    ('demo/fcos_tresnet-m_fpn_demo.py', 'DEMO_DATA'),
-    ('bccd/fcos_tresnet-m_fpn_bccd.py', 'BCCD')])
+@pytest.mark.parametrize(
+    'name, variable',
+    [
+        ('demo/fcos_tresnet-m_fpn_demo.py', 'DEMO_DATA'),
+        ('bccd/fcos_tresnet-m_fpn_bccd.py', 'BCCD'),
+    ],
+)
 def test_data_folder_from_the_environment(monkeypatch, name, variable):
     monkeypatch.setenv(variable, '/some where/data')
     cfg = Config.fromfile(ROOT / name)

@@ -1,4 +1,5 @@
 """The activated norm against batch norm and leaky ReLU."""
+
 import copy
 import io
 import itertools
@@ -13,8 +14,11 @@ from torch.autograd import gradcheck
 from torch.utils.checkpoint import checkpoint
 
 from tresnet_det import InPlaceABN, SyncInPlaceABN
-from tresnet_det.models.abn_functional import (activated_batch_norm, gated_batch_norm,
-                                        recoverable)
+from tresnet_det.models.abn_functional import (
+    activated_batch_norm,
+    gated_batch_norm,
+    recoverable,
+)
 from tresnet_det.models.layers import SqueezeExcite
 from tresnet_det.models.recompute import gated_conv_norm
 
@@ -23,8 +27,9 @@ SLOPES = (1e-2, 1e-3, 1e-6)
 
 
 def rand(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, dtype=dtype,
-                       generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        shape, dtype=dtype, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def fill(module, seed=0):
@@ -37,7 +42,7 @@ def fill(module, seed=0):
                 t.data.abs_().add_(0.1)
             elif name.endswith('weight') and t.dim() == 1 and len(t) > 2:
                 t.data[::2] = t.data[::2].abs() + 0.5
-                t.data[2] = 0.
+                t.data[2] = 0.0
     return module
 
 
@@ -46,8 +51,9 @@ class Reference(nn.Module):
 
     def __init__(self, abn):
         super().__init__()
-        self.bn = nn.BatchNorm2d(abn.num_features, abn.eps, abn.momentum,
-                                 abn.affine, abn.track_running_stats)
+        self.bn = nn.BatchNorm2d(
+            abn.num_features, abn.eps, abn.momentum, abn.affine, abn.track_running_stats
+        )
         tensors = [*abn.parameters(), *abn.buffers()]
         if tensors:
             self.bn.to(tensors[0].dtype)
@@ -87,18 +93,25 @@ def assert_same(abn, x, grad, rtol=1e-10):
         torch.testing.assert_close(got, want, rtol=rtol, atol=rtol)
 
 
-OPTIONS = list(itertools.product(
-    [('identity', 0.01), *[('leaky_relu', s) for s in SLOPES]],
-    [True, False], [True, False], [0.1, None], [True, False]))
+OPTIONS = list(
+    itertools.product(
+        [('identity', 0.01), *[('leaky_relu', s) for s in SLOPES]],
+        [True, False],
+        [True, False],
+        [0.1, None],
+        [True, False],
+    )
+)
 
 
-@pytest.mark.parametrize('activation, affine, track, momentum, training',
-                         OPTIONS)
-def test_equals_batch_norm_and_activation(activation, affine, track,
-                                          momentum, training):
+@pytest.mark.parametrize('activation, affine, track, momentum, training', OPTIONS)
+def test_equals_batch_norm_and_activation(
+    activation, affine, track, momentum, training
+):
     name, slope = activation
-    abn = fill(InPlaceABN(C, 1e-3, momentum, affine, track, name,
-                          slope).double()).train(training)
+    abn = fill(
+        InPlaceABN(C, 1e-3, momentum, affine, track, name, slope).double()
+    ).train(training)
     x = rand(4, C, 5, 3).requires_grad_()
     assert_same(abn, x, rand(4, C, 5, 3, seed=1))
     if affine:
@@ -107,8 +120,7 @@ def test_equals_batch_norm_and_activation(activation, affine, track,
             abn.zero_grad(set_to_none=True)
             abn.weight.requires_grad_(weight)
             abn.bias.requires_grad_(bias)
-            assert_same(abn, x.detach().requires_grad_(data),
-                        rand(4, C, 5, 3, seed=1))
+            assert_same(abn, x.detach().requires_grad_(data), rand(4, C, 5, 3, seed=1))
 
 
 @pytest.mark.parametrize('slope', [None, 0.5, 1e-2])
@@ -116,20 +128,30 @@ def test_equals_batch_norm_and_activation(activation, affine, track,
 @pytest.mark.parametrize('affine', [True, False])
 def test_gradcheck(slope, training, affine):
     abn = fill(InPlaceABN(3, affine=affine).double()).train(training)
-    stats = ((None, None) if training
-             else (abn.running_mean, abn.running_var))
-    weights = ([abn.weight.detach().requires_grad_(),
-                abn.bias.detach().requires_grad_()] if affine
-               else [None, None])
+    stats = (None, None) if training else (abn.running_mean, abn.running_var)
+    weights = (
+        [abn.weight.detach().requires_grad_(), abn.bias.detach().requires_grad_()]
+        if affine
+        else [None, None]
+    )
 
     def norm(x, weight, bias):
-        return activated_batch_norm(x, weight, bias, *stats, training, 0.1,
-                                    1e-5, None, slope)
+        return activated_batch_norm(
+            x, weight, bias, *stats, training, 0.1, 1e-5, None, slope
+        )
 
     def gated(x, weight, bias):
         return gated_batch_norm(
-            x, weight, bias, *stats, training, 0.1, 1e-5, None,
-            lambda z: z.mean((2, 3), keepdim=True).sigmoid())
+            x,
+            weight,
+            bias,
+            *stats,
+            training,
+            0.1,
+            1e-5,
+            None,
+            lambda z: z.mean((2, 3), keepdim=True).sigmoid(),
+        )
 
     x = rand(3, 3, 2, 2).requires_grad_()
     assert gradcheck(norm, (x, *weights))
@@ -148,18 +170,17 @@ def test_gated_conv_norm(training, recompute, with_gate):
     inputs = [t for t in (x, gate, conv.weight) if t is not None]
 
     y = gated_conv_norm(x, gate, conv, abn, recompute)
-    grads = torch.autograd.grad(y.square().sum(),
-                                [*inputs, *abn.parameters()])
+    grads = torch.autograd.grad(y.square().sum(), [*inputs, *abn.parameters()])
     z = Reference(twin)(conv(x if gate is None else x * gate))
-    wanted = torch.autograd.grad(z.square().sum(),
-                                 inputs, retain_graph=True)
+    wanted = torch.autograd.grad(z.square().sum(), inputs, retain_graph=True)
     torch.testing.assert_close(y, z)
     for got, want in zip(grads, wanted):
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
     with torch.no_grad():
         torch.testing.assert_close(
             gated_conv_norm(x, gate, conv, abn.eval(), recompute),
-            abn(conv(x if gate is None else x * gate)))
+            abn(conv(x if gate is None else x * gate)),
+        )
 
 
 def test_gated_norm_equals_norm_then_gate():
@@ -170,8 +191,10 @@ def test_gated_norm_equals_norm_then_gate():
     got = abn.forward_gated(x, se.gate)
     torch.testing.assert_close(got, wanted)
     leaves = [x, *se.parameters()]
-    for ours, theirs in zip(torch.autograd.grad(got.sum(), leaves),
-                            torch.autograd.grad(wanted.sum(), leaves)):
+    for ours, theirs in zip(
+        torch.autograd.grad(got.sum(), leaves),
+        torch.autograd.grad(wanted.sum(), leaves),
+    ):
         torch.testing.assert_close(ours, theirs)
 
 
@@ -180,8 +203,9 @@ def test_any_number_of_dimensions(shape):
     x, abn = rand(*shape), fill(InPlaceABN(C).double())
     x1, x2 = x.clone().requires_grad_(), x.clone().requires_grad_()
     y = abn(x1)
-    z = F.leaky_relu(F.batch_norm(x2, None, None, abn.weight, abn.bias,
-                                  True), abn.slope)
+    z = F.leaky_relu(
+        F.batch_norm(x2, None, None, abn.weight, abn.bias, True), abn.slope
+    )
     torch.testing.assert_close(y, z)
     y.square().sum().backward()
     z.square().sum().backward()
@@ -205,8 +229,12 @@ def total_error(module, x, grad, wanted):
     but not those by gamma and beta, does not decide.
     """
     _, got, _ = run(module, x, grad)
-    return float(sum(((got[k].double() - w).norm() / w.norm()).square()
-                     for k, w in wanted.items()).sqrt())
+    return float(
+        sum(
+            ((got[k].double() - w).norm() / w.norm()).square()
+            for k, w in wanted.items()
+        ).sqrt()
+    )
 
 
 @pytest.mark.parametrize('training', [True, False])
@@ -220,25 +248,24 @@ def test_half_precision_layer(dtype, slope, training):
     """
     # Many channels: the ratio's own spread shrinks with their root.
     shape = (8, 256, 8, 8)
-    activation = dict(activation='identity') if slope is None else dict(
-        slope=slope)
+    activation = dict(activation='identity') if slope is None else dict(slope=slope)
     abn = InPlaceABN(256, **activation).train(training)
     with torch.no_grad():
-        abn.weight.uniform_(
-            0.5, 1.5, generator=torch.Generator().manual_seed(2))
+        abn.weight.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(2))
         abn.bias.copy_(0.1 * rand(256, seed=3))
     x, grad = rand(*shape).to(dtype), rand(*shape, seed=1).to(dtype)
     x.requires_grad_()
     exact = copy.deepcopy(abn).double()
-    _, wanted, _ = run(Reference(exact), x.detach().double()
-                       .requires_grad_(), grad.double())
+    _, wanted, _ = run(
+        Reference(exact), x.detach().double().requires_grad_(), grad.double()
+    )
     reference = total_error(Reference(abn), x, grad, wanted)
     ours = total_error(abn, x, grad, wanted)
     assert abn.weight.grad.dtype == torch.float32
     assert ours <= 1.5 * reference, ours / reference
 
 
-@pytest.mark.parametrize('gamma', [0., 1e-30, 1e-12, 1e-6, -1e-3])
+@pytest.mark.parametrize('gamma', [0.0, 1e-30, 1e-12, 1e-6, -1e-3])
 @pytest.mark.parametrize('slope', SLOPES)
 def test_tiny_gamma_has_its_true_gradient(gamma, slope):
     """gamma's gradient is sum(dz * xhat) also where gamma is 0."""
@@ -246,7 +273,7 @@ def test_tiny_gamma_has_its_true_gradient(gamma, slope):
     with torch.no_grad():
         abn.weight[1] = gamma
         abn.bias[1] = 0.3
-        abn.bias[2] = 0.
+        abn.bias[2] = 0.0
     x, grad = rand(4, C, 5, 5).float(), rand(4, C, 5, 5, seed=1).float()
     x.requires_grad_()
     assert_same(abn, x, grad, rtol=1e-4)
@@ -257,10 +284,11 @@ def test_only_unrecoverable_channels_keep_their_input():
     abn = fill(InPlaceABN(8))
     with torch.no_grad():
         abn.bias.fill_(0.1)
-        abn.weight.copy_(torch.tensor([1., 1., 0., -1., .5, .01, 1., 1.]))
+        abn.weight.copy_(torch.tensor([1.0, 1.0, 0.0, -1.0, 0.5, 0.01, 1.0, 1.0]))
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(
-            lambda t: kept.append(tuple(t.shape)) or t, lambda t: t):
+        lambda t: kept.append(tuple(t.shape)) or t, lambda t: t
+    ):
         abn(rand(2, 8, 5, 5).float().requires_grad_())
     assert [s for s in kept if len(s) == 4] == [(2, 8, 5, 5), (2, 2, 5, 5)]
 
@@ -289,8 +317,7 @@ def test_nan_is_not_hidden(cls):
 
 @pytest.mark.parametrize('dtype', HALVES)
 def test_autocast_keeps_parameters_in_float32(dtype):
-    net = nn.Sequential(nn.Conv2d(3, C, 3), fill(InPlaceABN(C)),
-                        nn.Conv2d(C, 4, 1))
+    net = nn.Sequential(nn.Conv2d(3, C, 3), fill(InPlaceABN(C)), nn.Conv2d(C, 4, 1))
     with torch.autocast('cpu', dtype):
         y = net(rand(2, 3, 8, 8).float())
     assert y.dtype == dtype
@@ -325,15 +352,15 @@ def test_gradient_checkpointing():
     x = rand(2, C, 4, 4).requires_grad_()
     wanted = torch.autograd.grad(abn(x).square().sum(), x)[0]
     got = torch.autograd.grad(
-        checkpoint(abn, x, use_reentrant=False).square().sum(), x)[0]
+        checkpoint(abn, x, use_reentrant=False).square().sum(), x
+    )[0]
     assert torch.equal(got, wanted)
 
 
 @pytest.mark.parametrize('training', [True, False])
 def test_compiles_without_graph_break(training):
     abn = fill(InPlaceABN(C)).train(training)
-    compiled = torch.compile(copy.deepcopy(abn), backend='aot_eager',
-                             fullgraph=True)
+    compiled = torch.compile(copy.deepcopy(abn), backend='aot_eager', fullgraph=True)
     x = rand(2, C, 4, 4).float()
     results = []
     for module in (abn, compiled):
@@ -368,13 +395,15 @@ def test_copy_pickle_and_meta():
 
 
 def test_registered_norm_layer():
-    cfg = dict(type='InPlaceABN', activation='leaky_relu', slope=0.2,
-               requires_grad=False)
+    cfg = dict(
+        type='InPlaceABN', activation='leaky_relu', slope=0.2, requires_grad=False
+    )
     name, layer = build_norm_layer(cfg, C, postfix=1)
     assert name == 'bn1' and type(layer) is InPlaceABN and layer.slope == 0.2
     assert not layer.weight.requires_grad
-    assert isinstance(build_norm_layer(dict(type='SyncInPlaceABN'), C)[1],
-                      SyncInPlaceABN)
+    assert isinstance(
+        build_norm_layer(dict(type='SyncInPlaceABN'), C)[1], SyncInPlaceABN
+    )
 
 
 def test_conversion_to_sync_batch_norm_is_refused():
@@ -383,18 +412,28 @@ def test_conversion_to_sync_batch_norm_is_refused():
         nn.SyncBatchNorm.convert_sync_batchnorm(net)
 
 
-@pytest.mark.parametrize('kwargs, message', [
-    (dict(activation='relu'), "activation is 'relu'"),
-    (dict(slope=0), 'slope is 0'), (dict(slope=-0.1), 'slope is -0.1'),
-    (dict(slope=float('nan')), 'slope is nan')])
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(activation='relu'), "activation is 'relu'"),
+        (dict(slope=0), 'slope is 0'),
+        (dict(slope=-0.1), 'slope is -0.1'),
+        (dict(slope=float('nan')), 'slope is nan'),
+    ],
+)
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
         InPlaceABN(C, **kwargs)
 
 
-@pytest.mark.parametrize('shape, message', [
-    ((2, C + 1, 3, 3), 'input has shape'), ((C, ), 'input has shape'),
-    ((1, C, 1, 1), 'more than 1 value')])
+@pytest.mark.parametrize(
+    'shape, message',
+    [
+        ((2, C + 1, 3, 3), 'input has shape'),
+        ((C,), 'input has shape'),
+        ((1, C, 1, 1), 'more than 1 value'),
+    ],
+)
 @pytest.mark.parametrize('method', ['forward', 'gated'])
 def test_bad_inputs(shape, message, method):
     abn = InPlaceABN(C)

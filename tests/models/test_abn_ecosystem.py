@@ -1,4 +1,5 @@
 """What torch's and mmengine's tools make of the norm inside a model."""
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -17,8 +18,7 @@ def net():
 
 @pytest.fixture
 def process_group():
-    dist.init_process_group('gloo', store=dist.HashStore(), rank=0,
-                            world_size=1)
+    dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
     yield
     dist.destroy_process_group()
 
@@ -36,27 +36,31 @@ def test_average_of_weights():
     ema.update_parameters(model)  # the first call copies
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with torch.no_grad():
-        model[1].weight.add_(1.)
+        model[1].weight.add_(1.0)
         model(torch.randn(2, 3, 4, 4))
     ema.update_parameters(model)
     for name, value in ema.module.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(
-                value, (before[name] + model.state_dict()[name]) / 2)
+                value, (before[name] + model.state_dict()[name]) / 2
+            )
 
 
 def test_statistics_are_recalibrated():
-    model, data = net(), [torch.randn(8, 3, 5, 5) + 2. for _ in range(3)]
-    model[1].running_mean.fill_(99.)
+    model, data = net(), [torch.randn(8, 3, 5, 5) + 2.0 for _ in range(3)]
+    model[1].running_mean.fill_(99.0)
     update_bn(data, model)
     wanted = torch.stack([model[0](x).mean((0, 2, 3)) for x in data]).mean(0)
     torch.testing.assert_close(model[1].running_mean, wanted)
 
 
 def test_weight_decay_excludes_the_norm():
-    wrapper = build_optim_wrapper(net(), dict(
-        optimizer=dict(type='SGD', lr=0.1, weight_decay=0.5),
-        paramwise_cfg=dict(norm_decay_mult=0.)))
-    decays = [group['weight_decay'] for group in
-              wrapper.optimizer.param_groups]
-    assert decays == [0.5, 0.5, 0., 0.]
+    wrapper = build_optim_wrapper(
+        net(),
+        dict(
+            optimizer=dict(type='SGD', lr=0.1, weight_decay=0.5),
+            paramwise_cfg=dict(norm_decay_mult=0.0),
+        ),
+    )
+    decays = [group['weight_decay'] for group in wrapper.optimizer.param_groups]
+    assert decays == [0.5, 0.5, 0.0, 0.0]

@@ -1,4 +1,5 @@
 """Two gloo processes against one process with the whole batch."""
+
 import copy
 import os
 import socket
@@ -43,9 +44,11 @@ def step(model, x):
     """Outputs, summed gradients and buffers; the loss is a sum over images."""
     ys = model(x)
     sum(y.square().sum() for y in ys).backward()
-    return dict(ys=[y.detach() for y in ys],
-                grads={n: p.grad for n, p in model.named_parameters()},
-                buffers=dict(model.named_buffers()))
+    return dict(
+        ys=[y.detach() for y in ys],
+        grads={n: p.grad for n, p in model.named_parameters()},
+        buffers=dict(model.named_buffers()),
+    )
 
 
 def backbone(recompute=False):
@@ -76,14 +79,14 @@ def test_unequal_batches_equal_one_process(worker, tmp_path):
     close = dict(rtol=1e-10, atol=1e-10)
     for i, y in enumerate(one['ys']):
         torch.testing.assert_close(
-            torch.cat([part['ys'][i] for part in parts]), y, **close)
+            torch.cat([part['ys'][i] for part in parts]), y, **close
+        )
     for name, grad in one['grads'].items():
         total = parts[0]['grads'][name] + parts[1]['grads'][name]
         assert (total - grad).norm() <= 1e-10 * grad.norm(), name
     for part in parts:
         for name, buffer in one['buffers'].items():
-            torch.testing.assert_close(part['buffers'][name], buffer,
-                                       **close)
+            torch.testing.assert_close(part['buffers'][name], buffer, **close)
 
 
 def detector():
@@ -94,35 +97,60 @@ def detector():
     is used instead.
     """
     torch.manual_seed(0)
-    return MODELS.build(dict(
-        type='RetinaNet',
-        backbone=dict(type='TResNet', arch=SMALL, norm_eval=False,
-                      norm_cfg=SYNC),
-        neck=dict(type='FPN', in_channels=[8, 16, 128, 256], out_channels=8,
-                  num_outs=5),
-        bbox_head=dict(
-            type='RetinaHead', num_classes=2, in_channels=8, stacked_convs=1,
-            feat_channels=8,
-            anchor_generator=dict(
-                type='AnchorGenerator', octave_base_scale=4,
-                scales_per_octave=1, ratios=[1.], strides=[4, 8, 16, 32, 64]),
-            bbox_coder=dict(type='DeltaXYWHBBoxCoder')),
-        train_cfg=dict(assigner=dict(
-            type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4,
-            min_pos_iou=0, ignore_iof_thr=-1),
-            sampler=dict(type='PseudoSampler'), allowed_border=-1,
-            pos_weight=-1, debug=False))).double()
+    return MODELS.build(
+        dict(
+            type='RetinaNet',
+            backbone=dict(type='TResNet', arch=SMALL, norm_eval=False, norm_cfg=SYNC),
+            neck=dict(
+                type='FPN', in_channels=[8, 16, 128, 256], out_channels=8, num_outs=5
+            ),
+            bbox_head=dict(
+                type='RetinaHead',
+                num_classes=2,
+                in_channels=8,
+                stacked_convs=1,
+                feat_channels=8,
+                anchor_generator=dict(
+                    type='AnchorGenerator',
+                    octave_base_scale=4,
+                    scales_per_octave=1,
+                    ratios=[1.0],
+                    strides=[4, 8, 16, 32, 64],
+                ),
+                bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
+            ),
+            train_cfg=dict(
+                assigner=dict(
+                    type='MaxIoUAssigner',
+                    pos_iou_thr=0.5,
+                    neg_iou_thr=0.4,
+                    min_pos_iou=0,
+                    ignore_iof_thr=-1,
+                ),
+                sampler=dict(type='PseudoSampler'),
+                allowed_border=-1,
+                pos_weight=-1,
+                debug=False,
+            ),
+        )
+    ).double()
 
 
 def samples(n):
     result = []
     for i in range(n):
-        sample = DetDataSample(metainfo=dict(
-            img_shape=(64, 64), pad_shape=(64, 64), batch_input_shape=(64, 64),
-            scale_factor=(1., 1.)))
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=(64, 64),
+                pad_shape=(64, 64),
+                batch_input_shape=(64, 64),
+                scale_factor=(1.0, 1.0),
+            )
+        )
         sample.gt_instances = InstanceData(
-            bboxes=torch.tensor([[8., 8., 40., 40. + i]]).double(),
-            labels=torch.tensor([i % 2]))
+            bboxes=torch.tensor([[8.0, 8.0, 40.0, 40.0 + i]]).double(),
+            labels=torch.tensor([i % 2]),
+        )
         result.append(sample)
     return result
 
@@ -132,31 +160,37 @@ def train_detector(model, part, weight, steps=3):
     optimiser = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9)
     losses = []
     for i in range(steps):
-        x = torch.randn(4, 3, 64, 64, dtype=torch.float64,
-                        generator=torch.Generator().manual_seed(i))[part]
+        x = torch.randn(
+            4,
+            3,
+            64,
+            64,
+            dtype=torch.float64,
+            generator=torch.Generator().manual_seed(i),
+        )[part]
         out = model(x, samples(4)[part], mode='tensor')
         # DDP averages gradients over two processes: weight 2 undoes that.
-        loss = weight * sum(
-            y.square().sum() for maps in out for y in maps) / 4e3
+        loss = weight * sum(y.square().sum() for maps in out for y in maps) / 4e3
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.detach() / weight)
-    return dict(losses=torch.stack(losses), state=copy.deepcopy(
-        model.state_dict()))
+    return dict(losses=torch.stack(losses), state=copy.deepcopy(model.state_dict()))
 
 
 def run_detector(rank):
     model = DistributedDataParallel(detector())
-    return train_detector(model, share(rank), 2.)
+    return train_detector(model, share(rank), 2.0)
 
 
 def test_ddp_detector_equals_one_process(tmp_path):
     parts = spawn(run_detector, tmp_path)
-    one = train_detector(detector(), slice(None), 1.)
-    torch.testing.assert_close(parts[0]['losses'] + parts[1]['losses'],
-                               one['losses'], rtol=1e-10, atol=0)
+    one = train_detector(detector(), slice(None), 1.0)
+    torch.testing.assert_close(
+        parts[0]['losses'] + parts[1]['losses'], one['losses'], rtol=1e-10, atol=0
+    )
     for part in parts:
         for name, value in one['state'].items():
-            torch.testing.assert_close(part['state']['module.' + name], value,
-                                       rtol=1e-10, atol=1e-10)
+            torch.testing.assert_close(
+                part['state']['module.' + name], value, rtol=1e-10, atol=1e-10
+            )

@@ -1,4 +1,5 @@
 """TResNet: parity with the official model, its contract, its two norms."""
+
 import copy
 import io
 import pickle
@@ -19,12 +20,13 @@ from tresnet_det.weights.formats import from_ours, to_ours
 
 BN, ABN = dict(type='BN'), dict(type='InPlaceABN')
 SMALL = dict(depths=(1, 1, 2, 1), width=8)
-SMALL_V2 = dict(SMALL, bottleneck=(True, ) * 4, slope=1e-6, stem_slope=1e-6)
+SMALL_V2 = dict(SMALL, bottleneck=(True,) * 4, slope=1e-6, stem_slope=1e-6)
 
 
 def image(*size, dtype=torch.float32, batch=2):
-    return torch.randn(batch, 3, *size, dtype=dtype,
-                       generator=torch.Generator().manual_seed(0))
+    return torch.randn(
+        batch, 3, *size, dtype=dtype, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def randomise(model, seed=0):
@@ -73,19 +75,29 @@ def assert_same_gradients(ours, theirs, x, rtol=1e-10):
 def official_m():
     state = fill(official_shapes('m'))
     # In float64, so that |gamma| + eps is not rounded to float32.
-    return to_ours({k: v.double() if v.is_floating_point() else v
-                    for k, v in state.items()}).state
+    return to_ours(
+        {k: v.double() if v.is_floating_point() else v for k, v in state.items()}
+    ).state
 
 
-@pytest.mark.parametrize('size, norm_cfg, recompute', [
-    ('96x160', BN, False), ('96x160', ABN, False), ('96x160', ABN, True),
-    ('224x224', BN, False), ('224x224', ABN, False)])
+@pytest.mark.parametrize(
+    'size, norm_cfg, recompute',
+    [
+        ('96x160', BN, False),
+        ('96x160', ABN, False),
+        ('96x160', ABN, True),
+        ('224x224', BN, False),
+        ('224x224', ABN, False),
+    ],
+)
 def test_golden_values(official_m, size, norm_cfg, recompute):
     values = golden(size)
-    model = TResNet('m', norm_cfg=norm_cfg, norm_eval=False,
-                    recompute_last_conv=recompute).double()
-    model.load_state_dict({k: v for k, v in official_m.items()
-                           if not k.startswith('head')})
+    model = TResNet(
+        'm', norm_cfg=norm_cfg, norm_eval=False, recompute_last_conv=recompute
+    ).double()
+    model.load_state_dict(
+        {k: v for k, v in official_m.items() if not k.startswith('head')}
+    )
     x = values['images']
 
     def compare(ys, wanted):
@@ -93,8 +105,7 @@ def test_golden_values(official_m, size, norm_cfg, recompute):
             assert list(y.shape) == want['shape']
             flat = y.flatten()
             at = torch.tensor([int(i) for i in want['samples']])
-            samples = torch.tensor(list(want['samples'].values()),
-                                   dtype=torch.float64)
+            samples = torch.tensor(list(want['samples'].values()), dtype=torch.float64)
             scale = want['std']
             assert abs(y.mean() - want['mean']) < 1e-10 * scale
             assert abs(y.std() - want['std']) < 1e-10 * scale
@@ -124,30 +135,36 @@ def test_initialised_as_timm_does():
     torch.manual_seed(0)
     ours = TResNet('m').state_dict()
     torch.manual_seed(0)
-    theirs = to_ours(checkpoint_filter_fn(timm.create_model(
-        'tresnet_m').state_dict(), None)).state
+    theirs = to_ours(
+        checkpoint_filter_fn(timm.create_model('tresnet_m').state_dict(), None)
+    ).state
     for name, value in ours.items():
         assert abs(value.float().mean() - theirs[name].float().mean()) < 0.02
         if value.numel() > 1:
-            torch.testing.assert_close(value.float().std(),
-                                       theirs[name].float().std(),
-                                       rtol=0.2, atol=0.02)
+            torch.testing.assert_close(
+                value.float().std(), theirs[name].float().std(), rtol=0.2, atol=0.02
+            )
     assert not ours['layer1.0.bn2.weight'].any()
     assert not ours['layer3.0.bn3.weight'].any()
 
 
-@pytest.mark.parametrize('arch, channels, params', [
-    ('m', (64, 128, 1024, 2048), 31389032),
-    ('l', (76, 152, 1216, 2432), 55989256),
-    ('xl', (83, 166, 1328, 2656), 78436244),
-    ('v2_l', (256, 512, 1024, 2048), 46174824)])
+@pytest.mark.parametrize(
+    'arch, channels, params',
+    [
+        ('m', (64, 128, 1024, 2048), 31389032),
+        ('l', (76, 152, 1216, 2432), 55989256),
+        ('xl', (83, 166, 1328, 2656), 78436244),
+        ('v2_l', (256, 512, 1024, 2048), 46174824),
+    ],
+)
 def test_published_sizes(arch, channels, params):
     with torch.device('meta'):
         model = TResNet(arch)
         outs = model(torch.empty(1, 3, 64, 96))
     assert model.out_channels == channels
     assert [tuple(y.shape[1:]) for y in outs] == [
-        (c, 64 // s, 96 // s) for c, s in zip(channels, (4, 8, 16, 32))]
+        (c, 64 // s, 96 // s) for c, s in zip(channels, (4, 8, 16, 32))
+    ]
     head = channels[-1] * 1000 + 1000
     assert sum(p.numel() for p in model.parameters()) + head == params
 
@@ -159,12 +176,14 @@ def test_published_sizes(arch, channels, params):
 @pytest.mark.parametrize('recompute', [True, False])
 @pytest.mark.parametrize('arch', [SMALL, SMALL_V2])
 def test_gradients_equal_batch_norm(arch, recompute, norm_eval):
-    ours = build(ABN, arch=arch, norm_eval=norm_eval,
-                 recompute_last_conv=recompute).double()
+    ours = build(
+        ABN, arch=arch, norm_eval=norm_eval, recompute_last_conv=recompute
+    ).double()
     theirs = build(BN, arch=arch, norm_eval=norm_eval).double()
     theirs.load_state_dict(ours.state_dict())
-    assert_same_gradients(ours.train(), theirs.train(),
-                          image(50, 47, dtype=torch.float64))
+    assert_same_gradients(
+        ours.train(), theirs.train(), image(50, 47, dtype=torch.float64)
+    )
 
 
 @pytest.mark.parametrize('norm_eval', [True, False])
@@ -172,8 +191,9 @@ def test_gradients_equal_batch_norm_whole_m(norm_eval):
     ours = build(ABN, arch='m', norm_eval=norm_eval).double()
     theirs = build(BN, arch='m', norm_eval=norm_eval).double()
     theirs.load_state_dict(ours.state_dict())
-    assert_same_gradients(ours.train(), theirs.train(),
-                          image(64, 96, dtype=torch.float64))
+    assert_same_gradients(
+        ours.train(), theirs.train(), image(64, 96, dtype=torch.float64)
+    )
 
 
 def test_every_seventh_gamma_zero():
@@ -192,8 +212,9 @@ def test_every_seventh_gamma_zero():
     for model in models:
         _, grads = loss_and_grads(model, x)
         assert all(g.isfinite().all() for g in grads.values())
-        errors.append(sum((grads[n] - w).square().sum()
-                          for n, w in wanted.items()).sqrt())
+        errors.append(
+            sum((grads[n] - w).square().sum() for n, w in wanted.items()).sqrt()
+        )
     assert errors[0] <= 2 * errors[1], errors
 
 
@@ -205,8 +226,12 @@ def test_half_precision_block(block, stride, slope, dtype):
     torch.manual_seed(0)
     planes = 32
     inplanes = planes * block.expansion
-    blocks = [randomise(block(inplanes, planes, stride, _Norms(norm), slope,
-                              False, True, False)) for norm in (BN, ABN)]
+    blocks = [
+        randomise(
+            block(inplanes, planes, stride, _Norms(norm), slope, False, True, False)
+        )
+        for norm in (BN, ABN)
+    ]
     blocks[1].load_state_dict(blocks[0].state_dict())
     x = torch.randn(4, inplanes, 16, 16).to(dtype)
 
@@ -215,8 +240,7 @@ def test_half_precision_block(block, stride, slope, dtype):
         with torch.autocast('cpu', dtype, enabled=x.dtype == dtype):
             y = block(x)
         out = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
-        got = torch.autograd.grad(y, [x, *block.parameters()],
-                                  out.to(dtype).to(y))
+        got = torch.autograd.grad(y, [x, *block.parameters()], out.to(dtype).to(y))
         return torch.cat([g.double().flatten() for g in got])
 
     exact = grads(copy.deepcopy(blocks[0]).double(), x.double())
@@ -238,8 +262,7 @@ def test_state_dicts_are_interchangeable():
 
 def test_registered():
     cfg = dict(type='TResNet', arch=SMALL)
-    for registry, scope in ((MODELS, ''), (MMDET_MODELS, ''),
-                            (MMDET_MODELS, 'mmdet.')):
+    for registry, scope in ((MODELS, ''), (MMDET_MODELS, ''), (MMDET_MODELS, 'mmdet.')):
         built = registry.build(dict(cfg, type=f'{scope}TResNet'))
         assert type(built) is TResNet
 
@@ -260,7 +283,7 @@ def test_padding_is_on_the_right_and_bottom():
             assert torch.equal(y, z)
 
 
-@pytest.mark.parametrize('out_indices', [(0, ), (1, 2), (0, 3), [2]])
+@pytest.mark.parametrize('out_indices', [(0,), (1, 2), (0, 3), [2]])
 def test_stages_after_the_last_index_are_not_built(out_indices):
     model = build(ABN, out_indices=out_indices)
     ys = model(image(64, 64))
@@ -271,8 +294,9 @@ def test_stages_after_the_last_index_are_not_built(out_indices):
 
 
 def is_frozen(part):
-    return (not any(p.requires_grad for p in part.parameters())
-            and not any(m.training for child in part for m in child.modules()))
+    return not any(p.requires_grad for p in part.parameters()) and not any(
+        m.training for child in part for m in child.modules()
+    )
 
 
 @pytest.mark.parametrize('frozen', range(-1, 5))
@@ -280,22 +304,24 @@ def test_frozen_stages(frozen):
     model = build(ABN, frozen_stages=frozen)
     parts = [nn.ModuleList([model.conv1, model.bn1]), *model.stages]
     for _ in range(2):  # from the constructor on, and after train()
-        assert [all(not p.requires_grad for p in part.parameters())
-                for part in parts] == [i <= frozen for i in range(5)]
+        assert [
+            all(not p.requires_grad for p in part.parameters()) for part in parts
+        ] == [i <= frozen for i in range(5)]
         model.train()
-        assert [is_frozen(part) for part in parts] == [
-            i <= frozen for i in range(5)]
+        assert [is_frozen(part) for part in parts] == [i <= frozen for i in range(5)]
     before = copy.deepcopy(model.state_dict())
     optimiser = torch.optim.SGD(model.parameters(), 0.1, weight_decay=0.1)
     if frozen < 4:
         loss_and_grads_of_trainable(model, image(64, 64))
         optimiser.step()
-    frozen_keys = [k for i, part in enumerate(parts) if i <= frozen
-                   for k in prefixed(model, part)]
+    frozen_keys = [
+        k for i, part in enumerate(parts) if i <= frozen for k in prefixed(model, part)
+    ]
     for key in frozen_keys:
         assert torch.equal(before[key], model.state_dict()[key])
-    changed = {k for k, v in model.state_dict().items()
-               if not torch.equal(before[k], v)}
+    changed = {
+        k for k, v in model.state_dict().items() if not torch.equal(before[k], v)
+    }
     assert bool(changed) == (frozen < 4) and not changed & set(frozen_keys)
 
 
@@ -305,8 +331,11 @@ def loss_and_grads_of_trainable(model, x):
 
 def prefixed(model, part):
     tensors = {id(t) for t in (*part.parameters(), *part.buffers())}
-    return [k for k, v in (*model.named_parameters(), *model.named_buffers())
-            if id(v) in tensors and k in model.state_dict()]
+    return [
+        k
+        for k, v in (*model.named_parameters(), *model.named_buffers())
+        if id(v) in tensors and k in model.state_dict()
+    ]
 
 
 @pytest.mark.parametrize('norm', [BN, ABN])
@@ -361,17 +390,19 @@ def test_channels_last():
     model = build(ABN).double()
     x = image(64, 48, dtype=torch.float64)
     wanted = loss_and_grads(model, x)
-    got = loss_and_grads(model.to(memory_format=torch.channels_last),
-                         x.to(memory_format=torch.channels_last))
+    got = loss_and_grads(
+        model.to(memory_format=torch.channels_last),
+        x.to(memory_format=torch.channels_last),
+    )
     torch.testing.assert_close(got, wanted)
 
 
-@pytest.mark.parametrize('kwargs', [
-    {}, dict(recompute_last_conv=True), dict(with_cp=True)])
+@pytest.mark.parametrize(
+    'kwargs', [{}, dict(recompute_last_conv=True), dict(with_cp=True)]
+)
 def test_compiles_without_graph_break(kwargs):
     model = build(ABN, **kwargs).double()
-    compiled = torch.compile(copy.deepcopy(model), backend='aot_eager',
-                             fullgraph=True)
+    compiled = torch.compile(copy.deepcopy(model), backend='aot_eager', fullgraph=True)
     x = image(64, 64, dtype=torch.float64)
     loss, grads = loss_and_grads(model, x)
     compiled_loss = sum(y.square().mean() for y in compiled(x))
@@ -383,35 +414,46 @@ def test_compiles_without_graph_break(kwargs):
 
 def test_keeps_less_than_batch_norm():
     from tresnet_det.comparison.benchmark import kept_bytes
+
     x = image(64, 64)
-    kept = [kept_bytes(m, x) for m in (
-        build(BN), build(ABN), build(ABN, recompute_last_conv=True),
-        build(ABN, with_cp=True))]
+    kept = [
+        kept_bytes(m, x)
+        for m in (
+            build(BN),
+            build(ABN),
+            build(ABN, recompute_last_conv=True),
+            build(ABN, with_cp=True),
+        )
+    ]
     assert kept == sorted(kept, reverse=True) and len(set(kept)) == 4
 
 
-@pytest.mark.parametrize('kwargs, message', [
-    (dict(arch='s'), "arch is 's', expected one of"),
-    (dict(arch=dict(depth=3)), "expected a dict with the fields"),
-    (dict(arch=dict(depths=(1, 1), width=8)), 'four stages'),
-    (dict(arch=3), 'arch is 3'),
-    (dict(in_channels=0), 'in_channels is 0'),
-    (dict(out_indices=()), r'out_indices is \(\)'),
-    (dict(out_indices=(1, 4)), r'out_indices is \(1, 4\)'),
-    (dict(out_indices=(2, 1)), r'out_indices is \(2, 1\)'),
-    (dict(out_indices=3), 'out_indices is 3'),
-    (dict(frozen_stages=5), 'frozen_stages is 5'),
-    (dict(norm_cfg=dict(type='GN')), 'norm_cfg is'),
-    (dict(norm_cfg='BN'), "norm_cfg is 'BN'"),
-    (dict(norm_cfg=BN, recompute_last_conv=True), 'recompute_last_conv'),
-])
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(arch='s'), "arch is 's', expected one of"),
+        (dict(arch=dict(depth=3)), 'expected a dict with the fields'),
+        (dict(arch=dict(depths=(1, 1), width=8)), 'four stages'),
+        (dict(arch=3), 'arch is 3'),
+        (dict(in_channels=0), 'in_channels is 0'),
+        (dict(out_indices=()), r'out_indices is \(\)'),
+        (dict(out_indices=(1, 4)), r'out_indices is \(1, 4\)'),
+        (dict(out_indices=(2, 1)), r'out_indices is \(2, 1\)'),
+        (dict(out_indices=3), 'out_indices is 3'),
+        (dict(frozen_stages=5), 'frozen_stages is 5'),
+        (dict(norm_cfg=dict(type='GN')), 'norm_cfg is'),
+        (dict(norm_cfg='BN'), "norm_cfg is 'BN'"),
+        (dict(norm_cfg=BN, recompute_last_conv=True), 'recompute_last_conv'),
+    ],
+)
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
         TResNet(**kwargs)
 
 
-@pytest.mark.parametrize('shape', [
-    (2, 3, 31, 64), (2, 3, 64, 31), (2, 4, 64, 64), (3, 64, 64)])
+@pytest.mark.parametrize(
+    'shape', [(2, 3, 31, 64), (2, 3, 64, 31), (2, 4, 64, 64), (3, 64, 64)]
+)
 def test_bad_inputs(shape):
     with pytest.raises(ValueError, match='input has shape'):
         build(ABN)(torch.zeros(shape))

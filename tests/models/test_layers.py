@@ -1,4 +1,5 @@
 """Layers against their definitions, by hand-made values and gradcheck."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,26 +11,30 @@ SIZES = [(8, 8), (7, 9), (2, 2), (3, 2), (2, 5)]
 
 
 def image(*shape):
-    return torch.randn(shape, dtype=torch.float64, requires_grad=True,
-                       generator=torch.Generator().manual_seed(0))
+    return torch.randn(
+        shape,
+        dtype=torch.float64,
+        requires_grad=True,
+        generator=torch.Generator().manual_seed(0),
+    )
 
 
 def blur_by_padding(x, weight):
     """The definition: a padded copy, then the depthwise conv."""
-    return F.conv2d(F.pad(x, (1, 1, 1, 1), 'reflect'), weight, stride=2,
-                    groups=x.shape[1])
+    return F.conv2d(
+        F.pad(x, (1, 1, 1, 1), 'reflect'), weight, stride=2, groups=x.shape[1]
+    )
 
 
 def test_space_to_depth_channel_order():
-    x = torch.arange(2 * 8 * 4.).view(1, 2, 8, 4)
+    x = torch.arange(2 * 8 * 4.0).view(1, 2, 8, 4)
     y = SpaceToDepth()(x)
     assert y.shape == (1, 32, 2, 1)
     for row in range(4):
         for column in range(4):
             for channel in range(2):
                 place = (row * 4 + column) * 2 + channel
-                assert torch.equal(y[0, place],
-                                   x[0, channel, row::4, column::4])
+                assert torch.equal(y[0, place], x[0, channel, row::4, column::4])
 
 
 @pytest.mark.parametrize('size', SIZES)
@@ -38,21 +43,22 @@ def test_blur_equals_its_definition(size):
     y = blur(x)
     assert y.shape[2:] == tuple(-(-s // 2) for s in size)
     torch.testing.assert_close(y, blur_by_padding(x, blur.weight))
-    assert gradcheck(blur, (x, ))
+    assert gradcheck(blur, (x,))
     with torch.no_grad():
         assert torch.equal(blur(x), y)
 
 
 def test_blur_by_hand():
     x = torch.zeros(1, 1, 4, 4)
-    x[0, 0, 1, 1] = 16.  # reached from the corner by four reflections
-    assert BlurPool(1)(x).flatten().tolist() == [4., 2., 2., 1.]
+    x[0, 0, 1, 1] = 16.0  # reached from the corner by four reflections
+    assert BlurPool(1)(x).flatten().tolist() == [4.0, 2.0, 2.0, 1.0]
 
 
 def test_blur_keeps_no_map():
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(
-            lambda t: kept.append(t.numel()) or t, lambda t: t):
+        lambda t: kept.append(t.numel()) or t, lambda t: t
+    ):
         BlurPool(4)(image(2, 4, 32, 32).float())
     assert max(kept) < 2 * 4 * 32 * 32 / 4
 
@@ -68,14 +74,17 @@ def test_blur_follows_dtype_and_layout(dtype):
 
 def test_squeeze_excite_is_a_gated_mean():
     se, x = SqueezeExcite(3, 5).double(), image(2, 3, 4, 6)
-    hidden = (x.mean((2, 3)) @ se.fc1.weight[:, :, 0, 0].T
-              + se.fc1.bias).relu()
+    hidden = (x.mean((2, 3)) @ se.fc1.weight[:, :, 0, 0].T + se.fc1.bias).relu()
     gate = (hidden @ se.fc2.weight[:, :, 0, 0].T + se.fc2.bias).sigmoid()
     torch.testing.assert_close(se(x), x * gate[:, :, None, None])
-    assert gradcheck(se, (x, ))
+    assert gradcheck(se, (x,))
 
 
 def test_layers_have_no_state_but_the_gate():
     assert not BlurPool(2).state_dict() and not SpaceToDepth().state_dict()
     assert set(SqueezeExcite(2, 2).state_dict()) == {
-        'fc1.weight', 'fc1.bias', 'fc2.weight', 'fc2.bias'}
+        'fc1.weight',
+        'fc1.bias',
+        'fc2.weight',
+        'fc2.bias',
+    }

@@ -48,23 +48,33 @@ class Bench:
         self.config.write_text(f'{self.config.read_text()}\n{line}\n')
 
     def argument(self, tool):
-        return [str(self.config), *(
-            [str(self.checkpoint)] if tool == 'test.py' else []),
-            '--work-dir', str(self.work_dir), *map(str, self.options)]
+        return [
+            str(self.config),
+            *([str(self.checkpoint)] if tool == 'test.py' else []),
+            '--work-dir',
+            str(self.work_dir),
+            *map(str, self.options),
+        ]
 
 
 @pytest.fixture(scope='session')
 def sound(tmp_path_factory):
     """A bench where nothing is wrong, to be copied."""
     root = tmp_path_factory.mktemp('sound')
-    data = write_data(root / 'data', coco(
-        [box(1, 10, 10, 30, 30), box(2, 5, 5, 20, 20, category=2)], CLASSES))
+    data = write_data(
+        root / 'data',
+        coco([box(1, 10, 10, 30, 30), box(2, 5, 5, 20, 20, category=2)], CLASSES),
+    )
     cfg = small_config('fcos', data, root / 'run', CLASSES)
     model = CheckedRunner.from_cfg(cfg).model
-    torch.save(dict(
-        meta=dict(epoch=1, iter=1), state_dict=model.state_dict(),
-        message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={})),
-        root / 'epoch_1.pth')
+    torch.save(
+        dict(
+            meta=dict(epoch=1, iter=1),
+            state_dict=model.state_dict(),
+            message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
+        ),
+        root / 'epoch_1.pth',
+    )
     cfg.pop('work_dir')
     cfg.pop('experiment_name')
     cfg.dump(root / 'config.py')
@@ -111,14 +121,16 @@ def refused(bench, capsys, stop, words):
 
 def edit(part, **change):
     """Changes the first entry of a part of the annotations; None drops."""
+
     def change_file(bench):
         def change_content(content):
             entry = content[part][0]
             entry.update(change)
-            for key in [key for key, value in change.items()
-                        if value is None]:
+            for key in [key for key, value in change.items() if value is None]:
                 del entry[key]
+
         bench.annotate(change_content)
+
     return change_file
 
 
@@ -128,7 +140,8 @@ def drop(key):
 
 def twice(part):
     return lambda bench: bench.annotate(
-        lambda content: content[part].append(content[part][0]))
+        lambda content: content[part].append(content[part][0])
+    )
 
 
 def option(*words):
@@ -141,9 +154,11 @@ def line(text):
 
 def content(name, data):
     """Writes bytes into a file of the bench."""
+
     def write(bench):
         path = bench.root / name
         path.write_bytes(data)
+
     return write
 
 
@@ -151,22 +166,27 @@ def shortened(name, keep, source=None):
     def cut(bench):
         path = bench.root / name
         if source:
-            cv2.imwrite(str(path), np.random.default_rng(0).integers(
-                0, 256, (SIZE, SIZE, 3), np.uint8))
+            cv2.imwrite(
+                str(path),
+                np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8),
+            )
         whole = path.read_bytes()
-        path.write_bytes(whole[:int(len(whole) * keep)])
+        path.write_bytes(whole[: int(len(whole) * keep)])
+
     return cut
 
 
 def image_as(ending, keep=1.0):
     """Another file for the first image, cut short."""
+
     def change(bench):
         edit('images', file_name=f'1{ending}')(bench)
-        pixels = np.random.default_rng(0).integers(
-            0, 256, (SIZE, SIZE, 3), np.uint8)
+        pixels = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
         whole = cv2.imencode(ending, pixels)[1].tobytes()
         (bench.data / 'images' / f'1{ending}').write_bytes(
-            whole[:int(len(whole) * keep)])
+            whole[: int(len(whole) * keep)]
+        )
+
     return change
 
 
@@ -175,8 +195,7 @@ def turned(bench):
     edit('images', file_name='1.jpg', width=SIZE, height=32)(bench)
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new('RGB', (SIZE, 32)).save(bench.data / 'images' / '1.jpg',
-                                      exif=exif)
+    Image.new('RGB', (SIZE, 32)).save(bench.data / 'images' / '1.jpg', exif=exif)
 
 
 def folder(name):
@@ -184,34 +203,42 @@ def folder(name):
         path = bench.root / name
         path.unlink()
         path.mkdir()
+
     return change
 
 
 def state(change):
     """Changes the checkpoint's content."""
+
     def write(bench):
         checkpoint = torch.load(bench.checkpoint, weights_only=True)
         torch.save(change(checkpoint), bench.checkpoint)
+
     return write
 
 
 def without_head(checkpoint):
-    return dict(state_dict={
-        name: value for name, value in checkpoint['state_dict'].items()
-        if not name.startswith('bbox_head')})
+    return dict(
+        state_dict={
+            name: value
+            for name, value in checkpoint['state_dict'].items()
+            if not name.startswith('bbox_head')
+        }
+    )
 
 
 class Malicious:
     def __reduce__(self):
-        return os.system, ('true', )
+        return os.system, ('true',)
 
 
 def second_file(bench):
-    bench.ann.with_name('other.json').write_text(json.dumps(coco(
-        [box(3, 0, 0, 9, 9)], CLASSES, num_images=3)).replace(
-            '"id": 1, "file', '"id": 9, "file'))
-    bench.configure(
-        f"val_evaluator['ann_file'] = {str(bench.data / 'other.json')!r}")
+    bench.ann.with_name('other.json').write_text(
+        json.dumps(coco([box(3, 0, 0, 9, 9)], CLASSES, num_images=3)).replace(
+            '"id": 1, "file', '"id": 9, "file'
+        )
+    )
+    bench.configure(f"val_evaluator['ann_file'] = {str(bench.data / 'other.json')!r}")
 
 
 BACKBONE = "model['backbone']"
@@ -220,295 +247,475 @@ TRAINING = {  # what is wrong -> how it comes about, words of the error
     # Configs.
     'config missing': (lambda b: b.config.unlink(), ['config.py', 'No such']),
     'config a folder': (folder('config.py'), ['config.py', 'cannot be read']),
-    'config empty': (content('config.py', b''), [
-        'config.py', 'lacks model, train_dataloader', '_base_']),
+    'config empty': (
+        content('config.py', b''),
+        ['config.py', 'lacks model, train_dataloader', '_base_'],
+    ),
     'config broken': (line('model = dict('), ['config.py', 'SyntaxError']),
     'config of no kind': (
         lambda b: setattr(b, 'config', b.config.rename(b.root / 'c.txt')),
-        ['c.txt', 'py/yml/yaml/json']),
+        ['c.txt', 'py/yml/yaml/json'],
+    ),
     'base missing': (line("_base_ = 'no-base.py'"), ['no-base.py']),
-    'import fails': (line("custom_imports = dict(imports=['no_module'])"),
-                     ['config.py', 'no_module']),
+    'import fails': (
+        line("custom_imports = dict(imports=['no_module'])"),
+        ['config.py', 'no_module'],
+    ),
     'detector unknown': (line("model['type'] = 'FCOSS'"), ['model', 'FCOSS']),
-    'argument unknown': (line(f'{BACKBONE}.update(depth=50)'),
-                         ['model', "argument 'depth'"]),
-    'arch unknown': (line(f"{BACKBONE}['arch'] = 'q'"),
-                     ["arch is 'q'", "'xl'"]),
-    'norm unknown': (line(f"{BACKBONE}['norm_cfg'] = dict(type='GN')"),
-                     ['norm_cfg', 'GN', 'InPlaceABN']),
-    'stages unknown': (line(f"{BACKBONE}['frozen_stages'] = 9"),
-                       ['frozen_stages is 9']),
-    'neck does not fit': (line("model['neck']['in_channels'] = [1, 2]"),
-                          ['in_channels = [8, 16, 128, 256]', '[1, 2]']),
-    'weights missing': (line(
-        f"{BACKBONE}['init_cfg'] = dict(type='Pretrained', "
-        "checkpoint='no.pth')"), ['no.pth does not exist', 'timm://']),
-    'optimizer unknown': (line(
-        "optim_wrapper['optimizer']['type'] = 'SGDD'"), ['SGDD']),
-    'transform unknown': (line(f"{TRAIN}['pipeline'][0]['type'] = 'Lod'"),
-                          ['data set', 'Lod']),
+    'argument unknown': (
+        line(f'{BACKBONE}.update(depth=50)'),
+        ['model', "argument 'depth'"],
+    ),
+    'arch unknown': (line(f"{BACKBONE}['arch'] = 'q'"), ["arch is 'q'", "'xl'"]),
+    'norm unknown': (
+        line(f"{BACKBONE}['norm_cfg'] = dict(type='GN')"),
+        ['norm_cfg', 'GN', 'InPlaceABN'],
+    ),
+    'stages unknown': (
+        line(f"{BACKBONE}['frozen_stages'] = 9"),
+        ['frozen_stages is 9'],
+    ),
+    'neck does not fit': (
+        line("model['neck']['in_channels'] = [1, 2]"),
+        ['in_channels = [8, 16, 128, 256]', '[1, 2]'],
+    ),
+    'weights missing': (
+        line(f"{BACKBONE}['init_cfg'] = dict(type='Pretrained', checkpoint='no.pth')"),
+        ['no.pth does not exist', 'timm://'],
+    ),
+    'optimizer unknown': (
+        line("optim_wrapper['optimizer']['type'] = 'SGDD'"),
+        ['SGDD'],
+    ),
+    'transform unknown': (
+        line(f"{TRAIN}['pipeline'][0]['type'] = 'Lod'"),
+        ['data set', 'Lod'],
+    ),
     'data set unknown': (line(f"{TRAIN}['type'] = 'CocoDat'"), ['CocoDat']),
     'fewer classes in the head': (
         line("model['bbox_head']['num_classes'] = 1"),
-        ['num_classes', '(1)', 'FCOSHead', 'Set num_classes']),
-    'forgotten comma': (line(f"{TRAIN}['metainfo'] = dict(classes='thing')"),
-                        ["classes = ('thing', )"]),
-    'AMP without a GPU': (line("optim_wrapper['type'] = 'AmpOptimWrapper'"),
-                          ['AmpOptimWrapper', 'GPU', 'nvidia-smi']),
+        ['num_classes', '(1)', 'FCOSHead', 'Set num_classes'],
+    ),
+    'forgotten comma': (
+        line(f"{TRAIN}['metainfo'] = dict(classes='thing')"),
+        ["classes = ('thing', )"],
+    ),
+    'AMP without a GPU': (
+        line("optim_wrapper['type'] = 'AmpOptimWrapper'"),
+        ['AmpOptimWrapper', 'GPU', 'nvidia-smi'],
+    ),
     'AMP by its scope': (
         line("optim_wrapper['type'] = 'mmengine.AmpOptimWrapper'"),
-        ['AmpOptimWrapper', 'GPU', 'nvidia-smi']),
+        ['AmpOptimWrapper', 'GPU', 'nvidia-smi'],
+    ),
     'AMP by its class': (
-        line('from mmengine.optim import AmpOptimWrapper as _Amp\n'
-             "optim_wrapper['type'] = _Amp"), ['GPU', 'nvidia-smi']),
-    'hook unknown': (line("custom_hooks = [dict(type='Hok')]"),
-                     ['hooks', 'Hok']),
-    'argument of a hook': (line("default_hooks['timer']['a'] = 1"),
-                           ['hooks', "argument 'a'"]),
-    'scheduler unknown': (line("param_scheduler[0]['type'] = 'Lin'"),
-                          ['param_scheduler', 'Lin']),
-    'argument of a scheduler': (line("param_scheduler[0]['a'] = 1"),
-                                ['param_scheduler', "argument 'a'"]),
-    'visualizer unknown': (line("visualizer['type'] = 'Vis'"),
-                           ['visualizer', 'Vis']),
-    'epochs in words': (line("train_cfg['max_epochs'] = 'three'"),
-                        ['training', "'three'"]),
-    'no epochs': (line("train_cfg['max_epochs'] = 0"),
-                  ['nothing would be trained', "'max_epochs': 0"]),
-    'negative epochs': (line("train_cfg['max_epochs'] = -3"),
-                        ['nothing would be trained', "'max_epochs': -3"]),
+        line(
+            'from mmengine.optim import AmpOptimWrapper as _Amp\n'
+            "optim_wrapper['type'] = _Amp"
+        ),
+        ['GPU', 'nvidia-smi'],
+    ),
+    'hook unknown': (line("custom_hooks = [dict(type='Hok')]"), ['hooks', 'Hok']),
+    'argument of a hook': (
+        line("default_hooks['timer']['a'] = 1"),
+        ['hooks', "argument 'a'"],
+    ),
+    'scheduler unknown': (
+        line("param_scheduler[0]['type'] = 'Lin'"),
+        ['param_scheduler', 'Lin'],
+    ),
+    'argument of a scheduler': (
+        line("param_scheduler[0]['a'] = 1"),
+        ['param_scheduler', "argument 'a'"],
+    ),
+    'visualizer unknown': (line("visualizer['type'] = 'Vis'"), ['visualizer', 'Vis']),
+    'epochs in words': (
+        line("train_cfg['max_epochs'] = 'three'"),
+        ['training', "'three'"],
+    ),
+    'no epochs': (
+        line("train_cfg['max_epochs'] = 0"),
+        ['nothing would be trained', "'max_epochs': 0"],
+    ),
+    'negative epochs': (
+        line("train_cfg['max_epochs'] = -3"),
+        ['nothing would be trained', "'max_epochs': -3"],
+    ),
     'no iterations': (
         line("train_cfg = dict(type='IterBasedTrainLoop', max_iters=0)"),
-        ['nothing would be trained', "'max_iters': 0"]),
-    'seed in words': (line("randomness = dict(seed='one')"),
-                      ['randomness', "'one'"]),
-    'no evaluator': (line('val_evaluator = None'),
-                     ['config.py', 'lacks val_evaluator']),
+        ['nothing would be trained', "'max_iters': 0"],
+    ),
+    'seed in words': (line("randomness = dict(seed='one')"), ['randomness', "'one'"]),
+    'no evaluator': (
+        line('val_evaluator = None'),
+        ['config.py', 'lacks val_evaluator'],
+    ),
     'best by nonsense': (
-        line("default_hooks['checkpoint'].update("
-             "save_best='nonsense', rule='less')"),
-        ["save_best = 'nonsense'", 'coco/bbox_mAP']),
+        line("default_hooks['checkpoint'].update(save_best='nonsense', rule='less')"),
+        ["save_best = 'nonsense'", 'coco/bbox_mAP'],
+    ),
     'best by a loss that is not computed': (
-        line("default_hooks['checkpoint']['save_best'] = ["
-             "'coco/bbox_mAP', 'val_loss']"),
-        ["save_best = 'val_loss'", 'ValLossHook']),
+        line(
+            "default_hooks['checkpoint']['save_best'] = ['coco/bbox_mAP', 'val_loss']"
+        ),
+        ["save_best = 'val_loss'", 'ValLossHook'],
+    ),
     'best by figures that are not written': (
-        line("default_hooks['checkpoint']['save_best'] = 'coco/bbox_mAP'; "
-             "val_evaluator.update(format_only=True, outfile_prefix='a')"),
-        ["save_best = 'coco/bbox_mAP'", 'which are none']),
-    'load_from missing': (line("load_from = 'no.pth'"),
-                          ['load_from', 'no.pth does not exist']),
+        line(
+            "default_hooks['checkpoint']['save_best'] = 'coco/bbox_mAP'; "
+            "val_evaluator.update(format_only=True, outfile_prefix='a')"
+        ),
+        ["save_best = 'coco/bbox_mAP'", 'which are none'],
+    ),
+    'load_from missing': (
+        line("load_from = 'no.pth'"),
+        ['load_from', 'no.pth does not exist'],
+    ),
     'load_from other names': (
-        lambda b: (state(lambda c: dict(state_dict={
-            f'a.{name}': value for name, value in c['state_dict'].items()
-        }))(b), line(f'load_from = {str(b.checkpoint)!r}')(b)),
-        ['load_from', 'epoch_1.pth', 'no weight', 'file has a.backbone',
-         'init_cfg']),
+        lambda b: (
+            state(
+                lambda c: dict(
+                    state_dict={
+                        f'a.{name}': value for name, value in c['state_dict'].items()
+                    }
+                )
+            )(b),
+            line(f'load_from = {str(b.checkpoint)!r}')(b),
+        ),
+        ['load_from', 'epoch_1.pth', 'no weight', 'file has a.backbone', 'init_cfg'],
+    ),
     'load_from other shapes': (
-        lambda b: (state(lambda c: dict(state_dict={
-            name: value.new_zeros(value.shape + (7, ))
-            for name, value in c['state_dict'].items()
-        }))(b), line(f'load_from = {str(b.checkpoint)!r}')(b)),
-        ['load_from', 'epoch_1.pth', 'no weight', 'of another shape']),
+        lambda b: (
+            state(
+                lambda c: dict(
+                    state_dict={
+                        name: value.new_zeros(value.shape + (7,))
+                        for name, value in c['state_dict'].items()
+                    }
+                )
+            )(b),
+            line(f'load_from = {str(b.checkpoint)!r}')(b),
+        ),
+        ['load_from', 'epoch_1.pth', 'no weight', 'of another shape'],
+    ),
     # Options.
-    'option without =': (option('--cfg-options', 'a'),
-                         ['--cfg-options', 'KEY=VALUE']),
-    'option into a number': (option('--cfg-options',
-                                    'train_cfg.max_epochs.x=1'),
-                             ['--cfg-options', 'config.py']),
+    'option without =': (option('--cfg-options', 'a'), ['--cfg-options', 'KEY=VALUE']),
+    'option into a number': (
+        option('--cfg-options', 'train_cfg.max_epochs.x=1'),
+        ['--cfg-options', 'config.py'],
+    ),
     'option unknown': (option('--epochs', 3), ['--epochs']),
     'launcher unknown': (option('--launcher', 'x'), ['--launcher', "'slurm'"]),
-    'launcher without torchrun': (option('--launcher', 'pytorch'),
-                                  ['--launcher', 'torchrun --nproc']),
-    'launcher without srun': (option('--launcher', 'slurm'),
-                              ['--launcher slurm', 'SLURM_PROCID', 'srun']),
+    'launcher without torchrun': (
+        option('--launcher', 'pytorch'),
+        ['--launcher', 'torchrun --nproc'],
+    ),
+    'launcher without srun': (
+        option('--launcher', 'slurm'),
+        ['--launcher slurm', 'SLURM_PROCID', 'srun'],
+    ),
     'launcher without mpirun': (
         option('--launcher', 'mpi'),
-        ['--launcher mpi', 'OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun']),
+        ['--launcher mpi', 'OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'],
+    ),
     'rate for no batch': (
-        lambda b: (line('auto_scale_lr = dict()')(b),
-                   option('--auto-scale-lr')(b)),
-        ['--auto-scale-lr', 'base_batch_size=16']),
+        lambda b: (line('auto_scale_lr = dict()')(b), option('--auto-scale-lr')(b)),
+        ['--auto-scale-lr', 'base_batch_size=16'],
+    ),
     '--amp without a GPU': (option('--amp'), ['--amp', 'GPU']),
-    'resume from nothing': (option('--resume', 'no.pth'),
-                            ['--resume', 'no.pth does not exist']),
+    'resume from nothing': (
+        option('--resume', 'no.pth'),
+        ['--resume', 'no.pth does not exist'],
+    ),
     'resume from weights': (
-        lambda b: (state(lambda c: dict(state_dict=c['state_dict']))(b),
-                   option('--resume', b.checkpoint)(b)),
-        ['epoch_1.pth', 'no state of a training', 'load_from = ']),
+        lambda b: (
+            state(lambda c: dict(state_dict=c['state_dict']))(b),
+            option('--resume', b.checkpoint)(b),
+        ),
+        ['epoch_1.pth', 'no state of a training', 'load_from = '],
+    ),
     'resume from half a file': (
-        lambda b: (shortened('epoch_1.pth', 0.5)(b),
-                   option('--resume', b.checkpoint)(b)), ['epoch_1.pth']),
+        lambda b: (
+            shortened('epoch_1.pth', 0.5)(b),
+            option('--resume', b.checkpoint)(b),
+        ),
+        ['epoch_1.pth'],
+    ),
     'resume another model': (
-        lambda b: (state(lambda c: dict(c, **without_head(c)))(b),
-                   option('--resume', b.checkpoint)(b)),
-        ['epoch_1.pth', 'bbox_head', 'missing']),
+        lambda b: (
+            state(lambda c: dict(c, **without_head(c)))(b),
+            option('--resume', b.checkpoint)(b),
+        ),
+        ['epoch_1.pth', 'bbox_head', 'missing'],
+    ),
     'resume from weights of a run': (
         lambda b: option('--resume', b.checkpoint)(b),
-        ['epoch_1.pth', 'no optimizer, no param_schedulers', 'load_from = ']),
-    'work_dir a file': (lambda b: b.work_dir.touch(),
-                        [
-        'work_dir', 'run cannot', 'it is a file', '--work-dir']),
+        ['epoch_1.pth', 'no optimizer, no param_schedulers', 'load_from = '],
+    ),
+    'work_dir a file': (
+        lambda b: b.work_dir.touch(),
+        ['work_dir', 'run cannot', 'it is a file', '--work-dir'],
+    ),
     'work_dir below a file': (
         lambda b: option('--work-dir', b.config / 'run')(b),
-        ['work_dir', 'cannot be written: Not a directory', '--work-dir']),
+        ['work_dir', 'cannot be written: Not a directory', '--work-dir'],
+    ),
     'work_dir of 300 characters': (
-        option('--work-dir', 'a' * 300), ['work_dir', 'File name too long']),
+        option('--work-dir', 'a' * 300),
+        ['work_dir', 'File name too long'],
+    ),
     'work_dir where nobody can write': (
-        option('--work-dir', '/proc/mine'), ['work_dir /proc/mine cannot be '
-                                             'written', '--work-dir']),
+        option('--work-dir', '/proc/mine'),
+        ['work_dir /proc/mine cannot be written', '--work-dir'],
+    ),
     # Annotation files.
-    'annotations missing': (lambda b: b.ann.unlink(), [
-        'ann.json', 'No such file', 'data_root']),
-    'annotations a folder': (folder('data/ann.json'), [
-        'ann.json', 'Is a directory']),
-    'annotations empty': (content('data/ann.json', b''), [
-        'ann.json', 'no whole JSON', 'empty']),
-    'annotations cut short': (shortened('data/ann.json', 0.7), [
-        'ann.json', 'no whole JSON', 'cut short']),
-    'annotations binary': (content('data/ann.json', b'\xff\xfe\x80'), [
-        'ann.json', 'no whole JSON']),
-    'annotations a list': (content('data/ann.json', b'[]'), [
-        'ann.json', 'holds a list']),
+    'annotations missing': (
+        lambda b: b.ann.unlink(),
+        ['ann.json', 'No such file', 'data_root'],
+    ),
+    'annotations a folder': (folder('data/ann.json'), ['ann.json', 'Is a directory']),
+    'annotations empty': (
+        content('data/ann.json', b''),
+        ['ann.json', 'no whole JSON', 'empty'],
+    ),
+    'annotations cut short': (
+        shortened('data/ann.json', 0.7),
+        ['ann.json', 'no whole JSON', 'cut short'],
+    ),
+    'annotations binary': (
+        content('data/ann.json', b'\xff\xfe\x80'),
+        ['ann.json', 'no whole JSON'],
+    ),
+    'annotations a list': (
+        content('data/ann.json', b'[]'),
+        ['ann.json', 'holds a list'],
+    ),
     'no images': (drop('images'), ['ann.json', '"images"']),
     'no categories': (drop('categories'), ['ann.json', '"categories"']),
     'no annotations': (drop('annotations'), ['ann.json', '"annotations"']),
     'empty list of images': (
         lambda b: b.annotate(lambda c: c.update(images=[], annotations=[])),
-        ['ann.json', 'no image is left to train on']),
-    'image without name': (edit('images', file_name=None),
-                           ['images without "file_name" (id 1)']),
-    'image without width': (edit('images', width=None),
-                            ['images without "width" (id 1)']),
+        ['ann.json', 'no image is left to train on'],
+    ),
+    'image without name': (
+        edit('images', file_name=None),
+        ['images without "file_name" (id 1)'],
+    ),
+    'image without width': (
+        edit('images', width=None),
+        ['images without "width" (id 1)'],
+    ),
     'name of an image null': (
         lambda b: b.annotate(lambda c: c['images'][0].update(file_name=None)),
-        ['ann.json', 'images whose file_name is no string (id 1)']),
-    'name of an image a number': (edit('images', file_name=1), [
-        'ann.json', 'images whose file_name is no string (id 1)']),
-    'id a list': (edit('images', id=[1]), [
-        'ann.json', 'images whose id is no number or string (id [1])']),
-    'image of a box a list': (edit('annotations', image_id=[1]), [
-        'ann.json', 'image_id is no number or string (id 1)']),
-    'name of a category a list': (edit('categories', name=['thing']), [
-        'ann.json', 'categories whose name is no number or string (id 1)']),
-    'area a string': (edit('annotations', area='900'), [
-        'ann.json', 'annotations whose area is no finite number (id 1)']),
-    'crowd in words': (edit('annotations', iscrowd='no'), [
-        'ann.json', 'annotations whose iscrowd is neither 0 nor 1 (id 1)']),
-    'image of width 0': (edit('images', width=0),
-                         ['no positive number (id 1)']),
-    'box missing': (edit('annotations', bbox=None),
-                    ['annotations without "bbox" (id 1)']),
-    'area missing': (edit('annotations', area=None),
-                     ['annotations without "area" (id 1)']),
-    'category missing': (edit('annotations', category_id=None),
-                         ['without "category_id"']),
-    'name missing': (edit('categories', name=None),
-                     ['categories without "name" (id 1)']),
+        ['ann.json', 'images whose file_name is no string (id 1)'],
+    ),
+    'name of an image a number': (
+        edit('images', file_name=1),
+        ['ann.json', 'images whose file_name is no string (id 1)'],
+    ),
+    'id a list': (
+        edit('images', id=[1]),
+        ['ann.json', 'images whose id is no number or string (id [1])'],
+    ),
+    'image of a box a list': (
+        edit('annotations', image_id=[1]),
+        ['ann.json', 'image_id is no number or string (id 1)'],
+    ),
+    'name of a category a list': (
+        edit('categories', name=['thing']),
+        ['ann.json', 'categories whose name is no number or string (id 1)'],
+    ),
+    'area a string': (
+        edit('annotations', area='900'),
+        ['ann.json', 'annotations whose area is no finite number (id 1)'],
+    ),
+    'crowd in words': (
+        edit('annotations', iscrowd='no'),
+        ['ann.json', 'annotations whose iscrowd is neither 0 nor 1 (id 1)'],
+    ),
+    'image of width 0': (edit('images', width=0), ['no positive number (id 1)']),
+    'box missing': (
+        edit('annotations', bbox=None),
+        ['annotations without "bbox" (id 1)'],
+    ),
+    'area missing': (
+        edit('annotations', area=None),
+        ['annotations without "area" (id 1)'],
+    ),
+    'category missing': (
+        edit('annotations', category_id=None),
+        ['without "category_id"'],
+    ),
+    'name missing': (
+        edit('categories', name=None),
+        ['categories without "name" (id 1)'],
+    ),
     'image id twice': (twice('images'), ['ids used by several images']),
-    'annotation id twice': (twice('annotations'),
-                            ['ids used by several annotations (id 1)']),
-    'category id twice': (twice('categories'),
-                          ['ids used by several categories']),
-    'image unknown': (edit('annotations', image_id=77),
-                      ['image_id is none of the images (id 1)']),
-    'category unknown': (edit('annotations', category_id=77),
-                         ['category_id is none of the categories']),
+    'annotation id twice': (
+        twice('annotations'),
+        ['ids used by several annotations (id 1)'],
+    ),
+    'category id twice': (twice('categories'), ['ids used by several categories']),
+    'image unknown': (
+        edit('annotations', image_id=77),
+        ['image_id is none of the images (id 1)'],
+    ),
+    'category unknown': (
+        edit('annotations', category_id=77),
+        ['category_id is none of the categories'],
+    ),
     'box of three': (edit('annotations', bbox=[1, 2, 3]), ['bbox', '(id 1)']),
-    'box of NaN': (edit('annotations', bbox=[1, 2, float('nan'), 4]),
-                   ['bbox', 'finite', '(id 1)']),
-    'box of words': (edit('annotations', bbox=['1', '2', '3', '4']),
-                     ['bbox', 'numbers']),
-    'class misspelt': (edit('categories', name='thign'),
-                       ["'thign'", "'thing'", 'ann.json', 'disagree']),
+    'box of NaN': (
+        edit('annotations', bbox=[1, 2, float('nan'), 4]),
+        ['bbox', 'finite', '(id 1)'],
+    ),
+    'box of words': (
+        edit('annotations', bbox=['1', '2', '3', '4']),
+        ['bbox', 'numbers'],
+    ),
+    'class misspelt': (
+        edit('categories', name='thign'),
+        ["'thign'", "'thing'", 'ann.json', 'disagree'],
+    ),
     'classes in another order': (
         lambda b: b.annotate(lambda c: c['categories'].reverse()),
-        ['another order', 'ann.json']),
-    'figures of other images': (second_file, [
-        'other.json', 'ann.json', 'evaluator']),
-    'figures of no file': (line("val_evaluator['ann_file'] = 'no.json'"),
-                           ['no.json', 'evaluator']),
+        ['another order', 'ann.json'],
+    ),
+    'figures of other images': (second_file, ['other.json', 'ann.json', 'evaluator']),
+    'figures of no file': (
+        line("val_evaluator['ann_file'] = 'no.json'"),
+        ['no.json', 'evaluator'],
+    ),
     # Images.
-    'image missing': (lambda b: b.image.unlink(), [
-        '1 of 2 images', '1.png', 'data_prefix', 'skip_corrupt_images']),
-    'all images missing': (lambda b: shutil.rmtree(b.image.parent),
-                           ['2 of 2 images', 'data_prefix']),
-    'image a folder': (folder('data/images/1.png'), [
-        '1.png', 'Is a directory', 'skip_corrupt_images']),
-    'image of 0 bytes': (content('data/images/1.png', b''), [
-        '1.png', '0 bytes', 'skip_corrupt_images']),
-    'image a web page': (content('data/images/1.png', b'<html>Not found'), [
-        '1.png', 'no image', '<html>N']),
-    'PNG cut short': (shortened('data/images/1.png', 0.6), [
-        '1.png', 'cut short']),
+    'image missing': (
+        lambda b: b.image.unlink(),
+        ['1 of 2 images', '1.png', 'data_prefix', 'skip_corrupt_images'],
+    ),
+    'all images missing': (
+        lambda b: shutil.rmtree(b.image.parent),
+        ['2 of 2 images', 'data_prefix'],
+    ),
+    'image a folder': (
+        folder('data/images/1.png'),
+        ['1.png', 'Is a directory', 'skip_corrupt_images'],
+    ),
+    'image of 0 bytes': (
+        content('data/images/1.png', b''),
+        ['1.png', '0 bytes', 'skip_corrupt_images'],
+    ),
+    'image a web page': (
+        content('data/images/1.png', b'<html>Not found'),
+        ['1.png', 'no image', '<html>N'],
+    ),
+    'PNG cut short': (shortened('data/images/1.png', 0.6), ['1.png', 'cut short']),
     'JPEG cut short': (image_as('.jpg', 0.6), ['1.jpg', 'cut short']),
     'BMP cut short': (image_as('.bmp', 0.6), ['1.bmp', 'damaged']),
-    'size is another': (edit('images', width=32), [
-        '1.png', '64 x 64', '32 x 64']),
+    'size is another': (edit('images', width=32), ['1.png', '64 x 64', '32 x 64']),
     'turned by EXIF': (turned, ['1.jpg', '32 x 64', '64 x 32', 'EXIF']),
     'told by another process': (
-        lambda b: (content('data/images/1.png', b'')(b),
-                   line('train_dataloader.update(num_workers=1)')(b)),
-        ['error: the image ', '1.png is empty (0 bytes)']),
+        lambda b: (
+            content('data/images/1.png', b'')(b),
+            line('train_dataloader.update(num_workers=1)')(b),
+        ),
+        ['error: the image ', '1.png is empty (0 bytes)'],
+    ),
 }
 TESTING = {
-    'checkpoint missing': (lambda b: b.checkpoint.unlink(), [
-        'CHECKPOINT', 'epoch_1.pth does not exist']),
-    'checkpoint a folder': (folder('epoch_1.pth'), [
-        'CHECKPOINT', 'is a directory']),
-    'checkpoint of 0 bytes': (content('epoch_1.pth', b''), [
-        'epoch_1.pth', '0 bytes']),
-    'checkpoint cut short': (shortened('epoch_1.pth', 0.6), [
-        'epoch_1.pth', 'cut short']),
-    'checkpoint a web page': (content('epoch_1.pth', b'<html>Not found'), [
-        'epoch_1.pth', 'no checkpoint']),
-    'checkpoint runs code': (state(lambda c: dict(state_dict=Malicious())), [
-        'epoch_1.pth', 'refused', 'nothing in it was run']),
-    'checkpoint without weights': (state(lambda c: dict(state_dict={})), [
-        'epoch_1.pth', 'missing']),
-    'weights of the head missing': (state(without_head), [
-        'epoch_1.pth', 'bbox_head', 'Take the config']),
-    'another width': (line(f"{BACKBONE}['arch']['width'] = 16;"
-                           "model['neck']['in_channels'] = [16, 32, 256, 512]"
-                           ), ['epoch_1.pth', 'of another shape']),
+    'checkpoint missing': (
+        lambda b: b.checkpoint.unlink(),
+        ['CHECKPOINT', 'epoch_1.pth does not exist'],
+    ),
+    'checkpoint a folder': (folder('epoch_1.pth'), ['CHECKPOINT', 'is a directory']),
+    'checkpoint of 0 bytes': (content('epoch_1.pth', b''), ['epoch_1.pth', '0 bytes']),
+    'checkpoint cut short': (
+        shortened('epoch_1.pth', 0.6),
+        ['epoch_1.pth', 'cut short'],
+    ),
+    'checkpoint a web page': (
+        content('epoch_1.pth', b'<html>Not found'),
+        ['epoch_1.pth', 'no checkpoint'],
+    ),
+    'checkpoint runs code': (
+        state(lambda c: dict(state_dict=Malicious())),
+        ['epoch_1.pth', 'refused', 'nothing in it was run'],
+    ),
+    'checkpoint without weights': (
+        state(lambda c: dict(state_dict={})),
+        ['epoch_1.pth', 'missing'],
+    ),
+    'weights of the head missing': (
+        state(without_head),
+        ['epoch_1.pth', 'bbox_head', 'Take the config'],
+    ),
+    'another width': (
+        line(
+            f"{BACKBONE}['arch']['width'] = 16;"
+            "model['neck']['in_channels'] = [16, 32, 256, 512]"
+        ),
+        ['epoch_1.pth', 'of another shape'],
+    ),
     'output of no kind': (option('--out', 'a.txt'), ['--out a.txt', '.pkl']),
-    'crowd not told': (edit('annotations', iscrowd=None),
-                       ['annotations without "iscrowd" (id 1)']),
+    'crowd not told': (
+        edit('annotations', iscrowd=None),
+        ['annotations without "iscrowd" (id 1)'],
+    ),
     'no images to test': (
         lambda b: b.annotate(lambda c: c.update(images=[], annotations=[])),
-        ['no image is left to evaluate on']),
-    'test image of 0 bytes': (content('data/images/2.png', b''),
-                              ['2.png', '0 bytes', 'skip_corrupt_images']),
+        ['no image is left to evaluate on'],
+    ),
+    'test image of 0 bytes': (
+        content('data/images/2.png', b''),
+        ['2.png', '0 bytes', 'skip_corrupt_images'],
+    ),
 }
 OTHER = {  # tool and arguments, words of the error
-    'convert nothing': (['convert_checkpoint.py', '--inspect', 'no.pth'],
-                        ['no.pth does not exist']),
-    'convert a JSON': (['convert_checkpoint.py', 'data/ann.json', 'out.pth',
-                        '--to', 'mm'], ['ann.json is no checkpoint']),
-    'subset of nothing': (['coco_subset.py', 'no.json', 'data/images', 'out'],
-                          ['no.json', 'No such file']),
-    'subset into a folder': (['coco_subset.py', 'data/ann.json',
-                              'data/images', 'data', '--num-images', '1'],
-                             ['data exists']),
-    'subset of too many': (['coco_subset.py', 'data/ann.json', 'data/images',
-                            'out', '--num-images', '9'],
-                           ['num_images is 9', 'has 2 images']),
-    'subset without images': (['coco_subset.py', 'data/ann.json', '.', 'out',
-                               '--num-images', '1'], ['1.png']),
-    'labels of no JSON': (['coco_multilabel.py', 'config.py', 'out.json'],
-                          ['config.py', 'no whole JSON']),
-    'demo data into a folder': (['make_demo_data.py', 'data'],
-                                ['data exists', 'choose another']),
-    'demo data of none': (['make_demo_data.py', 'out', '--num-val', '0'],
-                          ['num_val=0']),
-    'backbone unknown': (['benchmark.py', 'resnet51'],
-                         ["'resnet51'", 'resnet50']),
+    'convert nothing': (
+        ['convert_checkpoint.py', '--inspect', 'no.pth'],
+        ['no.pth does not exist'],
+    ),
+    'convert a JSON': (
+        ['convert_checkpoint.py', 'data/ann.json', 'out.pth', '--to', 'mm'],
+        ['ann.json is no checkpoint'],
+    ),
+    'subset of nothing': (
+        ['coco_subset.py', 'no.json', 'data/images', 'out'],
+        ['no.json', 'No such file'],
+    ),
+    'subset into a folder': (
+        ['coco_subset.py', 'data/ann.json', 'data/images', 'data', '--num-images', '1'],
+        ['data exists'],
+    ),
+    'subset of too many': (
+        ['coco_subset.py', 'data/ann.json', 'data/images', 'out', '--num-images', '9'],
+        ['num_images is 9', 'has 2 images'],
+    ),
+    'subset without images': (
+        ['coco_subset.py', 'data/ann.json', '.', 'out', '--num-images', '1'],
+        ['1.png'],
+    ),
+    'labels of no JSON': (
+        ['coco_multilabel.py', 'config.py', 'out.json'],
+        ['config.py', 'no whole JSON'],
+    ),
+    'demo data into a folder': (
+        ['make_demo_data.py', 'data'],
+        ['data exists', 'choose another'],
+    ),
+    'demo data of none': (
+        ['make_demo_data.py', 'out', '--num-val', '0'],
+        ['num_val=0'],
+    ),
+    'backbone unknown': (['benchmark.py', 'resnet51'], ["'resnet51'", 'resnet50']),
 }
 
 
-@pytest.mark.parametrize('tool, case', [
-    *(('train.py', name) for name in TRAINING),
-    *(('test.py', name) for name in TESTING)])
+@pytest.mark.parametrize(
+    'tool, case',
+    [
+        *(('train.py', name) for name in TRAINING),
+        *(('test.py', name) for name in TESTING),
+    ],
+)
 def test_refused(bench, capsys, tool, case):
     spoil, words = (TRAINING if tool == 'train.py' else TESTING)[case]
     for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_LOCAL_RANK'):
@@ -567,7 +774,11 @@ def test_fine_tuning_may_lack_some_weights(bench):
 
 def written(root):
     """All files but the logs of runs, each with its size."""
-    return {path: path.stat().st_size for path in root.rglob('*')
-            if path.is_file() and path.parts[len(root.parts)] != 'run'
-            or path.suffix in ('.pth', '.pkl')
-            or path.name == 'last_checkpoint'}
+    return {
+        path: path.stat().st_size
+        for path in root.rglob('*')
+        if path.is_file()
+        and path.parts[len(root.parts)] != 'run'
+        or path.suffix in ('.pth', '.pkl')
+        or path.name == 'last_checkpoint'
+    }

@@ -21,19 +21,39 @@ def check(classes, categories=FILE, **kwargs):
 def ann_file(tmp_path):
     (tmp_path / 'a.png').touch()
     path = tmp_path / 'ann.json'
-    path.write_text(json.dumps(dict(
-        images=[dict(id=7, file_name='a.png', width=64, height=64)],
-        annotations=[dict(id=k, image_id=7, category_id=10 * k, area=100,
-                          bbox=[5, 5, 10, 10], iscrowd=0) for k in (1, 2, 3)],
-        categories=[dict(id=10 * k, name=name)
-                    for k, name in enumerate(FILE, start=1)])))
+    path.write_text(
+        json.dumps(
+            dict(
+                images=[dict(id=7, file_name='a.png', width=64, height=64)],
+                annotations=[
+                    dict(
+                        id=k,
+                        image_id=7,
+                        category_id=10 * k,
+                        area=100,
+                        bbox=[5, 5, 10, 10],
+                        iscrowd=0,
+                    )
+                    for k in (1, 2, 3)
+                ],
+                categories=[
+                    dict(id=10 * k, name=name) for k, name in enumerate(FILE, start=1)
+                ],
+            )
+        )
+    )
     return path
 
 
 def coco(ann_file, classes, **kwargs):
-    return dict(type='mmdet.CocoDataset', data_root=str(ann_file.parent),
-                ann_file=ann_file.name, data_prefix=dict(img=''),
-                metainfo=dict(classes=classes), **kwargs)
+    return dict(
+        type='mmdet.CocoDataset',
+        data_root=str(ann_file.parent),
+        ann_file=ann_file.name,
+        data_prefix=dict(img=''),
+        metainfo=dict(classes=classes),
+        **kwargs,
+    )
 
 
 def test_agreement():
@@ -41,17 +61,20 @@ def test_agreement():
     check(tuple(FILE))
 
 
-@pytest.mark.parametrize('classes, categories, message', [
-    (['cat', 'dgo', 'owl'], FILE, "in the config but not in the file: .'dgo'"),
-    (['cat', 'dgo', 'owl'], FILE, "in the file but not in the config: .'dog'"),
-    (['cat', 'dog'], FILE, r"not in the config: \['owl'\]"),
-    (FILE, ['cat', 'owl'], r"not in the file: \['dog'\]"),
-    (['Cat', 'Dog'], FILE, 'not in the file'),
-    (['dog', 'cat', 'owl'], FILE, 'in another order'),
-    (FILE, [*FILE, 'cat'], r"more than once in the file: \['cat'\]"),
-    ([*FILE, 'cat'], FILE, r"more than once in the config: \['cat'\]"),
-    ([], FILE, r'config: \[\]'),
-])
+@pytest.mark.parametrize(
+    'classes, categories, message',
+    [
+        (['cat', 'dgo', 'owl'], FILE, "in the config but not in the file: .'dgo'"),
+        (['cat', 'dgo', 'owl'], FILE, "in the file but not in the config: .'dog'"),
+        (['cat', 'dog'], FILE, r"not in the config: \['owl'\]"),
+        (FILE, ['cat', 'owl'], r"not in the file: \['dog'\]"),
+        (['Cat', 'Dog'], FILE, 'not in the file'),
+        (['dog', 'cat', 'owl'], FILE, 'in another order'),
+        (FILE, [*FILE, 'cat'], r"more than once in the file: \['cat'\]"),
+        ([*FILE, 'cat'], FILE, r"more than once in the config: \['cat'\]"),
+        ([], FILE, r'config: \[\]'),
+    ],
+)
 def test_disagreement_shows_both_lists(classes, categories, message):
     with pytest.raises(ValueError, match=message) as error:
         check(classes, categories)
@@ -91,22 +114,30 @@ def test_subset_is_offered_only_where_it_helps():
 def test_mmdetection_does_what_the_check_is_for(ann_file):
     """If this fails, MMDetection has changed and the check may go."""
     labels = [
-        [obj['bbox_label'] for obj in DATASETS.build(
-            coco(ann_file, classes))[0]['instances']]
-        for classes in (FILE, ['cta', 'dog', 'owl'], ['owl', 'dog', 'cat'])]
+        [
+            obj['bbox_label']
+            for obj in DATASETS.build(coco(ann_file, classes))[0]['instances']
+        ]
+        for classes in (FILE, ['cta', 'dog', 'owl'], ['owl', 'dog', 'cat'])
+    ]
     assert labels == [[0, 1, 2], [0, 1], [0, 1, 2]]  # shifted; misnamed
 
 
 def test_data_sets_in_wrappers(ann_file):
     good, bad = coco(ann_file, FILE), coco(ann_file, ['cta', 'dog', 'owl'])
     wrap = dict(type='RepeatDataset', times=2)
-    for cfg in (good, dict(wrap, dataset=good),
-                dict(type='ConcatDataset', datasets=[good, good])):
+    for cfg in (
+        good,
+        dict(wrap, dataset=good),
+        dict(type='ConcatDataset', datasets=[good, good]),
+    ):
         check_dataset(cfg)
-    for cfg in (bad, dict(wrap, dataset=bad),
-                dict(type='ConcatDataset', datasets=[good, bad]),
-                dict(type='MultiImageMixDataset', pipeline=[],
-                     dataset=dict(wrap, dataset=bad))):
+    for cfg in (
+        bad,
+        dict(wrap, dataset=bad),
+        dict(type='ConcatDataset', datasets=[good, bad]),
+        dict(type='MultiImageMixDataset', pipeline=[], dataset=dict(wrap, dataset=bad)),
+    ):
         with pytest.raises(ValueError, match='cta'):
             check_dataset(cfg)
 
@@ -124,20 +155,47 @@ def test_other_data_sets_pass(ann_file):
 
 def test_panoptic_annotations_pass(tmp_path):
     """Their boxes are in ``segments_info``, which CocoDataset has not."""
-    (tmp_path / 'ann.json').write_text(json.dumps(dict(
-        images=[dict(id=7, file_name='a.jpg', width=64, height=64)],
-        annotations=[dict(image_id=7, file_name='a.png', segments_info=[dict(
-            id=8, category_id=1, area=100, bbox=[5, 5, 10, 10], iscrowd=0)])],
-        categories=[dict(id=1, name='cat', isthing=1)])))
-    check_dataset(dict(
-        type='mmdet.CocoPanopticDataset', data_root=str(tmp_path),
-        ann_file='ann.json', data_prefix=dict(img='', seg=''), metainfo=dict(
-            classes=['cat'], thing_classes=['cat'], stuff_classes=[])))
+    (tmp_path / 'ann.json').write_text(
+        json.dumps(
+            dict(
+                images=[dict(id=7, file_name='a.jpg', width=64, height=64)],
+                annotations=[
+                    dict(
+                        image_id=7,
+                        file_name='a.png',
+                        segments_info=[
+                            dict(
+                                id=8,
+                                category_id=1,
+                                area=100,
+                                bbox=[5, 5, 10, 10],
+                                iscrowd=0,
+                            )
+                        ],
+                    )
+                ],
+                categories=[dict(id=1, name='cat', isthing=1)],
+            )
+        )
+    )
+    check_dataset(
+        dict(
+            type='mmdet.CocoPanopticDataset',
+            data_root=str(tmp_path),
+            ann_file='ann.json',
+            data_prefix=dict(img='', seg=''),
+            metainfo=dict(classes=['cat'], thing_classes=['cat'], stuff_classes=[]),
+        )
+    )
 
 
-@pytest.mark.parametrize('place', [
-    dict(data_prefix=dict(img='http://no.such.host/images')),
-    dict(backend_args=dict(backend='local'))])
+@pytest.mark.parametrize(
+    'place',
+    [
+        dict(data_prefix=dict(img='http://no.such.host/images')),
+        dict(backend_args=dict(backend='local')),
+    ],
+)
 def test_images_are_looked_for_on_disks_alone(ann_file, place):
     cfg = dict(coco(ann_file, FILE), **place)
     check_dataset(cfg)
@@ -149,8 +207,10 @@ def test_images_are_looked_for_on_disks_alone(ann_file, place):
         check_dataset(cfg)
 
 
-@pytest.mark.parametrize('first_id, test_mode, warned', [
-    (0, True, True), (0, False, False), (1, True, False)])
+@pytest.mark.parametrize(
+    'first_id, test_mode, warned',
+    [(0, True, True), (0, False, False), (1, True, False)],
+)
 def test_id_0_is_told_where_it_counts(ann_file, first_id, test_mode, warned):
     content = json.loads(ann_file.read_text())
     for k, annotation in enumerate(content['annotations'], start=first_id):
@@ -171,9 +231,12 @@ def test_pycocotools_does_miss_id_0(ann_file):
         for k, ann in enumerate(truth.dataset['annotations'], first_id):
             ann['id'] = k
         truth.createIndex()
-        found = truth.loadRes([
-            dict({k: a[k] for k in ('image_id', 'category_id', 'bbox')},
-                 score=1.0) for a in truth.dataset['annotations']])
+        found = truth.loadRes(
+            [
+                dict({k: a[k] for k in ('image_id', 'category_id', 'bbox')}, score=1.0)
+                for a in truth.dataset['annotations']
+            ]
+        )
         evaluation = COCOeval(truth, found, 'bbox')
         evaluation.evaluate()
         evaluation.accumulate()

@@ -14,17 +14,22 @@ from tresnet_det.training.hooks import WholeCheckpointHook
 class Run(SimpleNamespace):
     """What the hook sees of a runner. ``save_checkpoint`` writes down which
     files there are at that moment, or fails."""
+
     logger = logging.getLogger('test')
     disk_full = False
 
     def __init__(self, folder, hub=None, **hook):
         super().__init__(
-            work_dir=str(folder), epoch=0, iter=0, beside=[],
-            max_epochs=2, max_iters=6,
+            work_dir=str(folder),
+            epoch=0,
+            iter=0,
+            beside=[],
+            max_epochs=2,
+            max_iters=6,
             optim_wrapper=SimpleNamespace(_accumulative_counts=2),
             message_hub=MessageHub('test'),
-            hook=WholeCheckpointHook(**dict(
-                dict(interval=1, rule='greater'), **hook)))
+            hook=WholeCheckpointHook(**dict(dict(interval=1, rule='greater'), **hook)),
+        )
         if hub is not None:
             self.message_hub.load_state_dict(hub)
         self.hook.before_train(self)
@@ -57,16 +62,20 @@ def test_oldest_goes_after_the_new_one_is_whole(tmp_path):
     with pytest.raises(OSError):
         run.train()
     assert run.files() == ['epoch_2.pth']
-    assert (tmp_path / 'last_checkpoint').read_text() == str(
-        tmp_path / 'epoch_2.pth')
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_2.pth')
 
 
-@pytest.mark.parametrize('hook, every', [
-    (dict(by_epoch=False), 1), (dict(by_epoch=False, interval=2), None),
-    (dict(by_epoch=False, interval=2, save_begin=1), 2),
-    (dict(), 3), (dict(interval=2), None)])
-def test_gradients_on_their_way_are_in_no_checkpoint(tmp_path, caplog, hook,
-                                                     every):
+@pytest.mark.parametrize(
+    'hook, every',
+    [
+        (dict(by_epoch=False), 1),
+        (dict(by_epoch=False, interval=2), None),
+        (dict(by_epoch=False, interval=2, save_begin=1), 2),
+        (dict(), 3),
+        (dict(interval=2), None),
+    ],
+)
+def test_gradients_on_their_way_are_in_no_checkpoint(tmp_path, caplog, hook, every):
     Run(tmp_path, **dict(dict(interval=1), **hook))
     assert bool(caplog.messages) == bool(every)
     assert not every or f'written every {every} iterations' in caplog.text
@@ -88,20 +97,23 @@ def test_resumed_run_deletes_what_the_killed_one_could_not(tmp_path):
         (tmp_path / name / 'part').touch()
     Run(tmp_path, run.saved, max_keep_ckpts=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        'epoch_2.pth', 'epoch_3.pth', 'last_checkpoint']
+        'epoch_2.pth',
+        'epoch_3.pth',
+        'last_checkpoint',
+    ]
 
 
 def test_best_goes_after_the_better_one_is_whole(tmp_path):
     run = Run(tmp_path, max_keep_ckpts=1, save_best='AP')
-    assert run.train(AP=.5) == ['best_AP_epoch_1.pth', 'epoch_1.pth']
-    assert run.train(AP=.4) == ['best_AP_epoch_1.pth', 'epoch_2.pth']
-    assert run.train(AP=.6) == ['best_AP_epoch_3.pth', 'epoch_3.pth']
+    assert run.train(AP=0.5) == ['best_AP_epoch_1.pth', 'epoch_1.pth']
+    assert run.train(AP=0.4) == ['best_AP_epoch_1.pth', 'epoch_2.pth']
+    assert run.train(AP=0.6) == ['best_AP_epoch_3.pth', 'epoch_3.pth']
     assert 'best_AP_epoch_1.pth' in run.beside[-2]
     run.hook._save_checkpoint(run)
     run.epoch += 1
     run.disk_full = True
     with pytest.raises(OSError):
-        run.hook.after_val_epoch(run, dict(AP=.7))
+        run.hook.after_val_epoch(run, dict(AP=0.7))
     assert run.files() == ['best_AP_epoch_3.pth', 'epoch_4.pth']
 
 
@@ -114,11 +126,17 @@ def test_no_detections_no_ap_no_best(tmp_path):
 
 def test_best_by_two_metrics(tmp_path):
     run = Run(tmp_path, save_best=['AP', 'mIoU'], max_keep_ckpts=1)
-    run.train(AP=.5, mIoU=.5)
-    assert run.train(AP=.4, mIoU=.6) == [
-        'best_AP_epoch_1.pth', 'best_mIoU_epoch_2.pth', 'epoch_2.pth']
-    assert run.train(AP=.6, mIoU=.4) == [
-        'best_AP_epoch_3.pth', 'best_mIoU_epoch_2.pth', 'epoch_3.pth']
+    run.train(AP=0.5, mIoU=0.5)
+    assert run.train(AP=0.4, mIoU=0.6) == [
+        'best_AP_epoch_1.pth',
+        'best_mIoU_epoch_2.pth',
+        'epoch_2.pth',
+    ]
+    assert run.train(AP=0.6, mIoU=0.4) == [
+        'best_AP_epoch_3.pth',
+        'best_mIoU_epoch_2.pth',
+        'epoch_3.pth',
+    ]
 
 
 def test_best_score_is_written_after_a_validation_was_made_up_for(tmp_path):
@@ -126,6 +144,6 @@ def test_best_score_is_written_after_a_validation_was_made_up_for(tmp_path):
     run.train()
     resumed = Run(tmp_path, run.saved, save_best='AP')
     resumed.epoch = 1
-    resumed.hook.after_val_epoch(resumed, dict(AP=.5))
-    assert resumed.saved['runtime_info']['best_score'] == .5
+    resumed.hook.after_val_epoch(resumed, dict(AP=0.5))
+    assert resumed.saved['runtime_info']['best_score'] == 0.5
     assert resumed.files() == ['best_AP_epoch_1.pth', 'epoch_1.pth']

@@ -17,10 +17,12 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from killing import differences
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS, RUNNERS
+from small_demo import small_demo
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -28,8 +30,6 @@ import tresnet_det  # noqa: F401
 from tresnet_det.data.demo_data import make_demo_data
 from tresnet_det.training.runner.resumable import ResumableRunner
 from tresnet_det.training.runner.resume import damage
-from killing import differences
-from small_demo import small_demo
 
 BASE = Path(__file__).parents[2] / 'configs/demo/fcos_tresnet-m_fpn_demo.py'
 EPOCHS = 2  # of 4 iterations, a checkpoint every other one; one validation
@@ -39,15 +39,14 @@ EPOCHS = 2  # of 4 iterations, a checkpoint every other one; one validation
 class DrawHook(Hook):
     """Writes down a random number of the model's part of each iteration."""
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None,
-                         outputs=None):
-        runner.message_hub.update_scalar('train/loss_drawn',
-                                         torch.rand(()).item())
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        runner.message_hub.update_scalar('train/loss_drawn', torch.rand(()).item())
 
 
 @HOOKS.register_module()
 class KillHook(Hook):
     """Kills its own process with SIGKILL, at a place of the training."""
+
     priority = 'LOWEST'
 
     def __init__(self, place, iteration):
@@ -57,8 +56,7 @@ class KillHook(Hook):
         if (place, runner.iter) == (self.place, self.iteration):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None,
-                         outputs=None):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.kill_at('iteration', runner)
 
     def before_save_checkpoint(self, runner, checkpoint):
@@ -82,11 +80,14 @@ def train(folder, data, place=None, iteration=0, **options):
         cfg.merge_from_dict(options)
         cfg.custom_hooks += [
             dict(type='DrawHook'),
-            dict(type='KillHook', place=place, iteration=iteration)]
+            dict(type='KillHook', place=place, iteration=iteration),
+        ]
         # Versions of compilers, and the config made pretty for each
         # checkpoint: most of the time.
-        with patch('mmengine.runner.runner.collect_env', dict), \
-                patch.object(Config, 'pretty_text', ''):
+        with (
+            patch('mmengine.runner.runner.collect_env', dict),
+            patch.object(Config, 'pretty_text', ''),
+        ):
             RUNNERS.build(cfg).train()
 
     process = multiprocessing.get_context('fork').Process(target=run)
@@ -127,11 +128,12 @@ def assert_same_end(whole, folder, name='iter_8.pth'):
 def test_killed_and_resumed(tmp_path, data, whole):
     # Iterations count from 0: iter_6.pth is written after iteration 5.
     for place, iteration, begin in [
-            ('iteration', 3, 0),  # after the last iteration of an epoch
-            ('write', 5, 4),
-            ('iteration', 6, 4),  # within an epoch
-            ('validation', 8, 6),
-            ('validated', 8, 8)]:
+        ('iteration', 3, 0),  # after the last iteration of an epoch
+        ('write', 5, 4),
+        ('iteration', 6, 4),  # within an epoch
+        ('validation', 8, 6),
+        ('validated', 8, 8),
+    ]:
         code = train(tmp_path, data, place, iteration, resume=True)
         assert code == -signal.SIGKILL, place
         assert bool(list(tmp_path.glob('.*.pth.*'))) == (place == 'write')
@@ -142,8 +144,10 @@ def test_killed_and_resumed(tmp_path, data, whole):
 
 
 def test_checkpoints_of_epochs(tmp_path, data, whole):
-    epochs = {'default_hooks.checkpoint.by_epoch': True,
-              'default_hooks.checkpoint.interval': 1}
+    epochs = {
+        'default_hooks.checkpoint.by_epoch': True,
+        'default_hooks.checkpoint.interval': 1,
+    }
     for place, iteration in ('iteration', 5), ('validation', 8):
         code = train(tmp_path, data, place, iteration, resume=True, **epochs)
         assert code == -signal.SIGKILL, place
@@ -152,10 +156,13 @@ def test_checkpoints_of_epochs(tmp_path, data, whole):
 
 
 def test_loop_over_iterations(tmp_path, data):
-    options = dict(train_cfg=dict(
-        _delete_=True, type='IterBasedTrainLoop', max_iters=6), val_cfg=None,
-        val_dataloader=None, val_evaluator=None,
-        **{'train_dataloader.sampler.type': 'InfiniteSampler'})
+    options = dict(
+        train_cfg=dict(_delete_=True, type='IterBasedTrainLoop', max_iters=6),
+        val_cfg=None,
+        val_dataloader=None,
+        val_evaluator=None,
+        **{'train_dataloader.sampler.type': 'InfiniteSampler'},
+    )
     one, other = tmp_path / 'one', tmp_path / 'other'
     assert train(one, data, **options) == 0
     assert train(other, data, 'iteration', 4, **options) == -signal.SIGKILL
@@ -165,12 +172,14 @@ def test_loop_over_iterations(tmp_path, data):
 
 def test_workers_change_nothing(tmp_path, data, whole):
     """Nor does a config without a seed: it is in the checkpoint."""
-    workers = {'train_dataloader.num_workers': 2,
-               'train_dataloader.persistent_workers': True}
-    assert train(tmp_path, data, 'iteration', 6, **workers
-                 ) == -signal.SIGKILL
-    assert train(tmp_path, data, resume=True, **workers,
-                 **{'randomness.seed': None}) == 0
+    workers = {
+        'train_dataloader.num_workers': 2,
+        'train_dataloader.persistent_workers': True,
+    }
+    assert train(tmp_path, data, 'iteration', 6, **workers) == -signal.SIGKILL
+    assert (
+        train(tmp_path, data, resume=True, **workers, **{'randomness.seed': None}) == 0
+    )
     assert_same_end(whole, tmp_path)
 
 
@@ -195,26 +204,38 @@ def count(folder, epochs, batch_size=2, by_config=True, **options):
     sums, places = [], []
 
     class Note(Hook):
-        def after_train_iter(self, runner, batch_idx, data_batch=None,
-                             outputs=None):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
             sums.append(outputs['loss'].round().int().item())
             places.append(batch_idx)
 
-    data = dict(dataset=TensorDataset(torch.arange(12.)),
-                batch_size=batch_size)
-    loader = dict(data, sampler=dict(type='DefaultSampler', shuffle=False),
-                  collate_fn=dict(type='default_collate')
-                  ) if by_config else DataLoader(**data)
-    with patch('mmengine.runner.runner.collect_env', dict), \
-            patch('tresnet_det.training.runner.loops.print_log') as log:
+    data = dict(dataset=TensorDataset(torch.arange(12.0)), batch_size=batch_size)
+    loader = (
+        dict(
+            data,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        )
+        if by_config
+        else DataLoader(**data)
+    )
+    with (
+        patch('mmengine.runner.runner.collect_env', dict),
+        patch('tresnet_det.training.runner.loops.print_log') as log,
+    ):
         runner = ResumableRunner(
-            Counting(), str(folder), loader,
+            Counting(),
+            str(folder),
+            loader,
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-9)),
-            default_hooks=dict(checkpoint=dict(
-                type='CheckpointHook', interval=4, by_epoch=False)),
-            custom_hooks=[Note()], experiment_name=f'{folder}_{options}',
-            randomness=dict(seed=0), **options)
+            default_hooks=dict(
+                checkpoint=dict(type='CheckpointHook', interval=4, by_epoch=False)
+            ),
+            custom_hooks=[Note()],
+            experiment_name=f'{folder}_{options}',
+            randomness=dict(seed=0),
+            **options,
+        )
         runner.train()
     return runner, sums, places, [call.args[0] for call in log.call_args_list]
 
@@ -224,8 +245,12 @@ def test_within_an_epoch(tmp_path, by_config):
     """A loader that was handed over is no reason to train for longer."""
     count(tmp_path / 'a', 2, by_config=by_config)
     resumed, sums, places, warnings = count(
-        tmp_path / 'b', 2, by_config=by_config, resume=True,
-        load_from=str(tmp_path / 'a' / 'iter_4.pth'))
+        tmp_path / 'b',
+        2,
+        by_config=by_config,
+        resume=True,
+        load_from=str(tmp_path / 'a' / 'iter_4.pth'),
+    )
     assert resumed.iter == 12
     assert sums == [17, 21, 1, 5, 9, 13, 17, 21]
     assert places == [4, 5, 0, 1, 2, 3, 4, 5]
@@ -233,14 +258,19 @@ def test_within_an_epoch(tmp_path, by_config):
     assert by_config or 'the first 4 batches' in warnings[0]
 
 
-@pytest.mark.parametrize('checkpoint, anew', [
-    ('iter_4.pth', True), ('iter_6.pth', False)])
+@pytest.mark.parametrize(
+    'checkpoint, anew', [('iter_4.pth', True), ('iter_6.pth', False)]
+)
 def test_other_batches(tmp_path, checkpoint, anew):
     """At the end of an epoch it shows in the schedules alone."""
     count(tmp_path / 'a', 1)
     resumed, sums, _, (warning, *more) = count(
-        tmp_path / 'b', 2, batch_size=4, resume=True,
-        load_from=str(tmp_path / 'a' / checkpoint))
+        tmp_path / 'b',
+        2,
+        batch_size=4,
+        resume=True,
+        load_from=str(tmp_path / 'a' / checkpoint),
+    )
     assert 'of epochs of 6 batches, now they have 3' in warning and not more
     assert ('begins anew' in warning) == anew
     assert sums == [6, 22, 38] * (1 + anew)
@@ -250,18 +280,26 @@ def test_other_batches(tmp_path, checkpoint, anew):
 def small_disk(folder):
     """A disk on which two checkpoints have room, not three."""
     folder.mkdir()
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=10m', 'tmpfs',
-                       folder], stderr=subprocess.DEVNULL).returncode == 0:
+    if (
+        subprocess.run(
+            ['mount', '-t', 'tmpfs', '-o', 'size=10m', 'tmpfs', folder],
+            stderr=subprocess.DEVNULL,
+        ).returncode
+        == 0
+    ):
         try:
-            yield partial(subprocess.run, check=True, args=[
-                'mount', '-o', 'remount,size=100m', folder])
+            yield partial(
+                subprocess.run,
+                check=True,
+                args=['mount', '-o', 'remount,size=100m', folder],
+            )
         finally:
             subprocess.run(['umount', '-l', folder], check=True)
         return
 
     def put(backend, content, path):  # who is not root gets a made-up one
         half = 'iter_6' in str(path)
-        Path(path).write_bytes(content[:len(content) // (1 + half)])
+        Path(path).write_bytes(content[: len(content) // (1 + half)])
         if half:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -278,9 +316,13 @@ def test_disk_full(tmp_path, data, whole, capfd):
         assert re.search(
             r'OSError: .* iter_6.pth could not be written \(No space left on '
             r'device; \d+ MiB are free\). Older .* whole: make room and go on '
-            f"with --resume: '{run}'", said)
+            f"with --resume: '{run}'",
+            said,
+        )
         assert sorted(path.name for path in run.glob('*.pth')) == [
-            'iter_2.pth', 'iter_4.pth']
+            'iter_2.pth',
+            'iter_4.pth',
+        ]
         assert not list(run.glob('.*.pth.*'))
         assert not any(map(damage, run.glob('*.pth')))
         make_room()

@@ -6,20 +6,24 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from killing import damage_file
 
 from tresnet_det import UserError
-from tresnet_det.training.runner.resume import (choose_checkpoint, damage,
-                                       find_whole_checkpoint, read_seed)
-from killing import damage_file
+from tresnet_det.training.runner.resume import (
+    choose_checkpoint,
+    damage,
+    find_whole_checkpoint,
+    read_seed,
+)
 
 
 @pytest.fixture
 def run(tmp_path):
     """A folder with three checkpoints; the newest is not last by name."""
-    for age, name in enumerate(['iter_9.pth', 'iter_100.pth', 'epoch_2.pth',
-                                'best_AP_iter_100.pth']):
-        torch.save(dict(meta=dict(seed=age), weight=torch.ones(1000)),
-                   tmp_path / name)
+    for age, name in enumerate(
+        ['iter_9.pth', 'iter_100.pth', 'epoch_2.pth', 'best_AP_iter_100.pth']
+    ):
+        torch.save(dict(meta=dict(seed=age), weight=torch.ones(1000)), tmp_path / name)
         os.utime(tmp_path / name, ns=(age, age))
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
     return tmp_path
@@ -58,7 +62,7 @@ def test_the_one_before_a_damaged_one(run, warnings, truncate):
     damage_file(run / 'epoch_2.pth', truncate)
     before = str(run / 'iter_100.pth')
     assert find_whole_checkpoint(run) == before
-    (warning, *_), = (call.args for call in warnings)
+    ((warning, *_),) = (call.args for call in warnings)
     assert f'left out: {run / "epoch_2.pth"} (' in warning
     assert warning.endswith(f'resuming from {before}')
     damage_file(run / 'iter_100.pth', truncate)
@@ -71,8 +75,7 @@ def test_last_checkpoint_names_nothing(run, content):
     if content is None:
         (run / 'last_checkpoint').unlink()
     else:
-        (run / 'last_checkpoint').write_text(
-            content and str(run / content))
+        (run / 'last_checkpoint').write_text(content and str(run / content))
     assert find_whole_checkpoint(run) == str(run / 'epoch_2.pth')
 
 
@@ -90,8 +93,7 @@ def test_none_yet(tmp_path):
 
 
 def test_other_files_are_no_checkpoints(run):
-    for name in ('epoch_2.pth', 'iter_100.pth', 'iter_9.pth',
-                 'last_checkpoint'):
+    for name in ('epoch_2.pth', 'iter_100.pth', 'iter_9.pth', 'last_checkpoint'):
         (run / name).rename(run / f'pretrained_{name}')
     assert find_whole_checkpoint(run) is None
     # Unless a run names its own so.
@@ -104,7 +106,9 @@ def test_choice(run):
     newest = str(run / 'epoch_2.pth')
     assert choose_checkpoint(run) == (newest, 2)
     assert choose_checkpoint(run, str(run / 'iter_9.pth')) == (
-        str(run / 'iter_9.pth'), 0)
+        str(run / 'iter_9.pth'),
+        0,
+    )
     assert choose_checkpoint(run, 's3://a.pth') == ('s3://a.pth', None)
     assert choose_checkpoint(run / 'no') == (None, None)
     damage_file(run / 'epoch_2.pth', truncate=True)

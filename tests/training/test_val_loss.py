@@ -41,8 +41,10 @@ def cfg(tmp_path_factory):
         patch.setenv('DEMO_DATA', str(root / 'data'))
         cfg = Config.fromfile(CONFIG)
     # Another size than the images', as in every config.
-    for pipeline in (cfg.train_dataloader.dataset.pipeline,
-                     cfg.val_dataloader.dataset.pipeline):
+    for pipeline in (
+        cfg.train_dataloader.dataset.pipeline,
+        cfg.val_dataloader.dataset.pipeline,
+    ):
         for step in pipeline:
             if step.type == 'Resize':
                 step.scale = (96, 96)
@@ -68,7 +70,8 @@ def model(cfg):
 
 def loader(cfg, **changes):
     return Runner.build_dataloader(
-        loss_dataloader(dict(cfg.val_dataloader, **changes)), seed=0)
+        loss_dataloader(dict(cfg.val_dataloader, **changes)), seed=0
+    )
 
 
 def generators():
@@ -84,7 +87,11 @@ def generators():
 def test_boxes_are_resized_with_the_image(cfg):
     steps = with_boxes_first(cfg.val_dataloader.dataset.pipeline)
     assert [s['type'] for s in steps] == [
-        'LoadImageFromFile', 'LoadAnnotations', 'Resize', 'PackDetInputs']
+        'LoadImageFromFile',
+        'LoadAnnotations',
+        'Resize',
+        'PackDetInputs',
+    ]
     sample = next(iter(loader(cfg)))['data_samples'][0]
     assert sample.img_shape == (96, 96) != sample.ori_shape
     assert sample.gt_instances.bboxes.tensor.max() <= 96
@@ -92,25 +99,39 @@ def test_boxes_are_resized_with_the_image(cfg):
 
 def test_every_set_of_a_concatenation_is_read(cfg):
     one = cfg.val_dataloader.dataset
-    both = loader(cfg, batch_size=1, dataset=dict(
-        type='ConcatDataset', datasets=[one, dict(
-            type='RepeatDataset', times=2, dataset=one)]))
+    both = loader(
+        cfg,
+        batch_size=1,
+        dataset=dict(
+            type='ConcatDataset',
+            datasets=[one, dict(type='RepeatDataset', times=2, dataset=one)],
+        ),
+    )
     samples = [batch['data_samples'][0] for batch in both]
     assert len(samples) == 9
-    assert all(sample.img_shape == (96, 96) and
-               sample.gt_instances.bboxes.tensor.max() > 64
-               for sample in samples)
+    assert all(
+        sample.img_shape == (96, 96) and sample.gt_instances.bboxes.tensor.max() > 64
+        for sample in samples
+    )
 
 
 def test_panoptic_annotations_are_annotations():
-    steps = [dict(type=name) for name in (
-        'LoadImageFromFile', 'Resize', 'mmdet.LoadPanopticAnnotations')]
+    steps = [
+        dict(type=name)
+        for name in ('LoadImageFromFile', 'Resize', 'mmdet.LoadPanopticAnnotations')
+    ]
     assert with_boxes_first(steps) == [steps[0], steps[2], steps[1]]
 
 
-@pytest.mark.parametrize('dataloader', [
-    None, dict(dataset=[1, 2]), dict(dataset=dict(type='CocoDataset')),
-    dict(dataset=dict(type='ConcatDataset', datasets=[[1, 2]]))])
+@pytest.mark.parametrize(
+    'dataloader',
+    [
+        None,
+        dict(dataset=[1, 2]),
+        dict(dataset=dict(type='CocoDataset')),
+        dict(dataset=dict(type='ConcatDataset', datasets=[[1, 2]])),
+    ],
+)
 def test_what_cannot_be_read_again_is_refused(dataloader):
     with pytest.raises(ValueError, match='needs .*val.*got'):
         loss_dataloader(dataloader)
@@ -118,8 +139,7 @@ def test_what_cannot_be_read_again_is_refused(dataloader):
 
 @pytest.mark.parametrize('lacking', ['LoadAnnotations', 'LoadImageFromFile'])
 def test_pipeline_without_boxes_is_refused(cfg, lacking):
-    steps = [s for s in cfg.val_dataloader.dataset.pipeline
-             if s.type != lacking]
+    steps = [s for s in cfg.val_dataloader.dataset.pipeline if s.type != lacking]
     with pytest.raises(ValueError, match='LoadAnnotations'):
         with_boxes_first(steps)
 
@@ -136,16 +156,17 @@ def test_mean_over_images_of_the_training_loss(cfg, model):
                 module.eval()
         data = model.data_preprocessor(batch, False)
         by_hand.append(model.parse_losses(model(**data, mode='loss'))[0])
+    assert whole['loss'] == pytest.approx(torch.stack(by_hand).mean().item(), rel=1e-6)
     assert whole['loss'] == pytest.approx(
-        torch.stack(by_hand).mean().item(), rel=1e-6)
-    assert whole['loss'] == pytest.approx(
-        sum(v for k, v in whole.items() if k != 'loss'), rel=1e-6)
+        sum(v for k, v in whole.items() if k != 'loss'), rel=1e-6
+    )
 
 
 def test_a_batch_counts_by_its_images(cfg, model):
     pairs = [losses_of(model, [batch])['loss'] for batch in loader(cfg)]
     assert losses_of(model, loader(cfg))['loss'] == pytest.approx(
-        (2 * pairs[0] + pairs[1]) / 3, rel=1e-6)
+        (2 * pairs[0] + pairs[1]) / 3, rel=1e-6
+    )
 
 
 def test_heads_of_fcos_need_training_mode(cfg, model):
@@ -171,24 +192,43 @@ def test_nothing_moves_and_modes_come_back(cfg, model):
 
 
 def mask_rcnn(roi_head):
-    cfg = Config.fromfile(
-        CONFIGS / 'mask_rcnn/mask-rcnn_tresnet-m_fpn_1x_coco.py')
-    cfg.merge_from_dict(dict(model=dict(
-        backbone=dict(_delete_=True, type='TResNet', norm_eval=False,
-                      arch=dict(depths=(1, 1, 1, 1), width=8)),
-        neck=dict(in_channels=[8, 16, 128, 256], out_channels=16),
-        rpn_head=dict(in_channels=16, feat_channels=16),
-        roi_head=dict(
-            type=roi_head,
-            bbox_roi_extractor=dict(out_channels=16),
-            bbox_head=dict(in_channels=16, fc_out_channels=16,
-                           loss_bbox=dict(type='SmoothL1Loss')),
-            mask_roi_extractor=dict(out_channels=16),
-            mask_head=dict(in_channels=16, conv_out_channels=16,
-                           num_convs=1)),
-        train_cfg=dict(rcnn=dict(dynamic_rcnn=dict(
-            iou_topk=5, beta_topk=1, update_iter_interval=2,
-            initial_iou=0.4, initial_beta=1.0))))))
+    cfg = Config.fromfile(CONFIGS / 'mask_rcnn/mask-rcnn_tresnet-m_fpn_1x_coco.py')
+    cfg.merge_from_dict(
+        dict(
+            model=dict(
+                backbone=dict(
+                    _delete_=True,
+                    type='TResNet',
+                    norm_eval=False,
+                    arch=dict(depths=(1, 1, 1, 1), width=8),
+                ),
+                neck=dict(in_channels=[8, 16, 128, 256], out_channels=16),
+                rpn_head=dict(in_channels=16, feat_channels=16),
+                roi_head=dict(
+                    type=roi_head,
+                    bbox_roi_extractor=dict(out_channels=16),
+                    bbox_head=dict(
+                        in_channels=16,
+                        fc_out_channels=16,
+                        loss_bbox=dict(type='SmoothL1Loss'),
+                    ),
+                    mask_roi_extractor=dict(out_channels=16),
+                    mask_head=dict(in_channels=16, conv_out_channels=16, num_convs=1),
+                ),
+                train_cfg=dict(
+                    rcnn=dict(
+                        dynamic_rcnn=dict(
+                            iou_topk=5,
+                            beta_topk=1,
+                            update_iter_interval=2,
+                            initial_iou=0.4,
+                            initial_beta=1.0,
+                        )
+                    )
+                ),
+            )
+        )
+    )
     cfg.model.backbone.pop('_delete_', None)
     torch.manual_seed(0)
     return MODELS.build(cfg.model)
@@ -196,8 +236,13 @@ def mask_rcnn(roi_head):
 
 def pictures():
     """Two of different sizes, with masks."""
-    return demo_mm_inputs(2, [(3, 64, 96), (3, 96, 64)], num_items=[2, 3],
-                          with_mask=True, use_box_type=True)
+    return demo_mm_inputs(
+        2,
+        [(3, 64, 96), (3, 96, 64)],
+        num_items=[2, 3],
+        with_mask=True,
+        use_box_type=True,
+    )
 
 
 @pytest.mark.parametrize('roi_head', ['StandardRoIHead', 'DynamicRoIHead'])
@@ -232,8 +277,11 @@ def test_batches_are_not_augmented(model, cfg):
 
 
 def test_dropout_is_off_inside():
-    model = nn.Sequential(nn.Dropout(0.5), nn.MultiheadAttention(4, 1, 0.5),
-                          nn.Sequential(nn.BatchNorm2d(2)))
+    model = nn.Sequential(
+        nn.Dropout(0.5),
+        nn.MultiheadAttention(4, 1, 0.5),
+        nn.Sequential(nn.BatchNorm2d(2)),
+    )
     with pytest.raises(InterruptedError), training_without_noise(model):
         assert model.training and model[2].training
         assert not any(m.training for m in (model[0], model[1], model[2][0]))
@@ -249,29 +297,32 @@ def test_no_image_is_an_error(model):
 def test_in_a_run_with_averaged_weights(cfg):
     """One line in the config; logged; of the EMA's weights, as is the AP."""
     cfg = deepcopy(cfg)
-    cfg.merge_from_dict(dict(
-        train_cfg=dict(max_epochs=1, val_interval=1), param_scheduler=None,
-        train_dataloader=dict(batch_size=1),
-        optim_wrapper=dict(optimizer=dict(lr=0.01)),
-        custom_hooks=[dict(type='EMAHook', momentum=0.5),
-                      dict(type='ValLossHook')],
-        default_hooks=dict(checkpoint=dict(
-            save_best='val_loss', rule='less'))))
+    cfg.merge_from_dict(
+        dict(
+            train_cfg=dict(max_epochs=1, val_interval=1),
+            param_scheduler=None,
+            train_dataloader=dict(batch_size=1),
+            optim_wrapper=dict(optimizer=dict(lr=0.01)),
+            custom_hooks=[dict(type='EMAHook', momentum=0.5), dict(type='ValLossHook')],
+            default_hooks=dict(checkpoint=dict(save_best='val_loss', rule='less')),
+        )
+    )
     runner = RUNNERS.build(cfg)
     runner.train()
-    scalars, = Path(cfg.work_dir).glob('*/vis_data/scalars.json')
+    (scalars,) = Path(cfg.work_dir).glob('*/vis_data/scalars.json')
     line = json.loads(scalars.read_text().splitlines()[-1])
-    assert {'val_loss', 'val_loss_cls', 'val_loss_bbox', 'coco/bbox_mAP'
-            } <= set(line)
+    assert {'val_loss', 'val_loss_cls', 'val_loss_bbox', 'coco/bbox_mAP'} <= set(line)
     assert list(Path(cfg.work_dir).glob('best_val_loss_epoch_1.pth'))
     checkpoint = load(Path(cfg.work_dir, 'epoch_1.pth'))
     averaged = MODELS.build(deepcopy(cfg.model))
     averaged.load_state_dict(checkpoint['state_dict'])
     assert line['val_loss'] == pytest.approx(
-        losses_of(averaged, loader(cfg))['loss'], rel=1e-5)
+        losses_of(averaged, loader(cfg))['loss'], rel=1e-5
+    )
     trained = runner.model
     assert losses_of(trained, loader(cfg))['loss'] != pytest.approx(
-        line['val_loss'], rel=1e-5)
+        line['val_loss'], rel=1e-5
+    )
 
 
 def test_run_without_val_split_is_refused(cfg):
@@ -285,36 +336,50 @@ def test_run_without_val_split_is_refused(cfg):
 @pytest.fixture(scope='module')
 def three(tmp_path_factory):
     """Pictures whose losses are divided by very different counts."""
-    return write_data(tmp_path_factory.mktemp('three') / 'data', coco(
-        [box(1, 10, 10, 30, 30), box(2, 5, 5, 50, 55), box(3, 20, 30, 9, 9)],
-        num_images=3))
+    return write_data(
+        tmp_path_factory.mktemp('three') / 'data',
+        coco(
+            [box(1, 10, 10, 30, 30), box(2, 5, 5, 50, 55), box(3, 20, 30, 9, 9)],
+            num_images=3,
+        ),
+    )
 
 
 def val_config(root, work_dir):
     return small_config(
-        'fcos', root, work_dir, custom_hooks=HOOK,
-        val_dataloader=dict(batch_size=1))
+        'fcos', root, work_dir, custom_hooks=HOOK, val_dataloader=dict(batch_size=1)
+    )
 
 
 def test_in_a_run_that_only_evaluates(three, tmp_path):
     runner = RUNNERS.build(val_config(three, tmp_path))
     metrics = runner.val()
-    assert metrics['val_loss'] == losses_of(
-        runner.model, loader(runner.cfg))['loss']
+    assert metrics['val_loss'] == losses_of(runner.model, loader(runner.cfg))['loss']
 
 
 def _one_of_two(rank, port, root, folder):
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2',
-                      MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE='2',
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+    )
     cfg = val_config(root, folder)
     cfg.launcher = 'pytorch'
     runner = RUNNERS.build(cfg)
     found = runner.val()
     assert torch.distributed.get_world_size() == 2
     batches = list(loader(cfg))
-    (folder / f'{rank}.json').write_text(json.dumps(dict(
-        found, images=len(batches),
-        one=losses_of(runner.model.module, batches[:1 - rank])['loss'])))
+    (folder / f'{rank}.json').write_text(
+        json.dumps(
+            dict(
+                found,
+                images=len(batches),
+                one=losses_of(runner.model.module, batches[: 1 - rank])['loss'],
+            )
+        )
+    )
 
 
 def test_two_processes_share_what_one_does(three, tmp_path):
@@ -322,40 +387,54 @@ def test_two_processes_share_what_one_does(three, tmp_path):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    mp.start_processes(_one_of_two, (port, three, tmp_path), nprocs=2,
-                       start_method='fork')  # nothing is imported again
-    first, second = (json.loads((tmp_path / f'{rank}.json').read_text())
-                     for rank in range(2))
+    mp.start_processes(
+        _one_of_two, (port, three, tmp_path), nprocs=2, start_method='fork'
+    )  # nothing is imported again
+    first, second = (
+        json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2)
+    )
     assert (first['images'], second['images']) == (2, 1)
     runner = RUNNERS.build(val_config(three, tmp_path / 'alone'))
     alone = runner.val()
     for name in ('val_loss', 'val_loss_cls', 'val_loss_bbox'):
-        assert first[name] == second[name] == pytest.approx(
-            alone[name], rel=1e-6)
-    assert first['one'] == second['one'] == pytest.approx(losses_of(
-        runner.model, [next(iter(loader(runner.cfg)))])['loss'], rel=1e-6)
+        assert first[name] == second[name] == pytest.approx(alone[name], rel=1e-6)
+    assert (
+        first['one']
+        == second['one']
+        == pytest.approx(
+            losses_of(runner.model, [next(iter(loader(runner.cfg)))])['loss'], rel=1e-6
+        )
+    )
 
 
 def test_training_is_the_same_with_it(three, tmp_path):
     """MMEngine's own runner, two stages, by iterations: neither the weights
     nor what is drawn afterwards depends on the hook."""
+
     def train(hooks):
         cfg = small_config(
-            'faster_rcnn', three, tmp_path / f'{len(hooks)}',
-            custom_hooks=hooks, param_scheduler=None,
+            'faster_rcnn',
+            three,
+            tmp_path / f'{len(hooks)}',
+            custom_hooks=hooks,
+            param_scheduler=None,
             train_dataloader=dict(
-                batch_sampler=None, sampler=dict(type='InfiniteSampler')),
+                batch_sampler=None, sampler=dict(type='InfiniteSampler')
+            ),
             default_hooks=dict(
-                checkpoint=None,
-                logger=dict(interval=1, log_metric_by_epoch=False)),
-            log_processor=dict(by_epoch=False))
-        cfg.train_cfg = dict(
-            type='IterBasedTrainLoop', max_iters=3, val_interval=2)
+                checkpoint=None, logger=dict(interval=1, log_metric_by_epoch=False)
+            ),
+            log_processor=dict(by_epoch=False),
+        )
+        cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=3, val_interval=2)
         runner = Runner.from_cfg(cfg)
         runner.train()
-        return runner, [json.loads(line) for line in next(
-            Path(cfg.work_dir).glob('*/vis_data/scalars.json')
-        ).read_text().splitlines()]
+        return runner, [
+            json.loads(line)
+            for line in next(Path(cfg.work_dir).glob('*/vis_data/scalars.json'))
+            .read_text()
+            .splitlines()
+        ]
 
     (plain, _), (hooked, lines) = train([]), train(HOOK)
     assert [line['step'] for line in lines if 'val_loss' in line] == [2, 3]

@@ -15,9 +15,17 @@ import torch
 
 from tresnet_det.weights.safe_globals import load
 
-__all__ = ['Kill', 'Moment', 'children', 'damage_file', 'differences',
-           'draw_moments', 'kill_again_and_again', 'not_tried',
-           'run_and_kill']
+__all__ = [
+    'Kill',
+    'Moment',
+    'children',
+    'damage_file',
+    'differences',
+    'draw_moments',
+    'kill_again_and_again',
+    'not_tried',
+    'run_and_kill',
+]
 
 CUT, TURNED = 'cut in half', 'with one bit turned'
 
@@ -31,6 +39,7 @@ class Moment(NamedTuple):
         delay: Seconds to wait after that.
         writes: How many of them must have begun, for the latter two.
     """
+
     event: str
     delay: float
     writes: int = 1
@@ -45,6 +54,7 @@ class Kill(NamedTuple):
         unfinished: Files that were being written, with their size in bytes.
         damage: What was done to the last checkpoint afterwards.
     """
+
     seconds: float
     ended: float
     unfinished: dict[str, int]
@@ -60,9 +70,13 @@ def draw_moments(count: int, seed: int) -> Iterator[Moment]:
         yield Moment(event, rng.uniform(0, longest[event]), rng.randint(1, 6))
 
 
-def kill_again_and_again(command: list, work_dir: Path, logs: Path,
-                         moments: Iterable[Moment],
-                         processes: int = 1) -> Iterator[Kill]:
+def kill_again_and_again(
+    command: list,
+    work_dir: Path,
+    logs: Path,
+    moments: Iterable[Moment],
+    processes: int = 1,
+) -> Iterator[Kill]:
     """Starts a training and kills it, for each moment once.
 
     Twice in between, where the run has two checkpoints at least, the last one
@@ -84,28 +98,43 @@ def kill_again_and_again(command: list, work_dir: Path, logs: Path,
     damaged, to_come = None, [True, False]  # truncated, a wrong bit
     for number, moment in enumerate(moments, start=1):
         log = logs / f'kill_{number}.log'
-        kill = run_and_kill(command, work_dir, log, moment,
-                            number % processes if processes > 1 else None)
+        kill = run_and_kill(
+            command,
+            work_dir,
+            log,
+            moment,
+            number % processes if processes > 1 else None,
+        )
         if kill is None:
-            raise RuntimeError(f'the training ended before kill {number} of '
-                               f'{len(moments)}; give it more epochs')
+            raise RuntimeError(
+                f'the training ended before kill {number} of '
+                f'{len(moments)}; give it more epochs'
+            )
         said = log.read_text(errors='replace')
         if damaged and 'Epoch(train)' in said:
             if f'damaged checkpoint left out: {damaged}' not in said:
-                raise RuntimeError(f'{log} does not name {damaged}, which is '
-                                   'damaged')
+                raise RuntimeError(f'{log} does not name {damaged}, which is damaged')
             damaged = None
-        if (to_come and number > len(moments) * (3 - len(to_come)) / 4
-                and len([*work_dir.glob('iter_*.pth')]) > 1):
+        if (
+            to_come
+            and number > len(moments) * (3 - len(to_come)) / 4
+            and len([*work_dir.glob('iter_*.pth')]) > 1
+        ):
             damaged = Path(work_dir, 'last_checkpoint').read_text()
-            kill = kill._replace(damage=f'{Path(damaged).name} ' + damage_file(
-                Path(damaged), truncate=to_come.pop(0)))
+            kill = kill._replace(
+                damage=f'{Path(damaged).name} '
+                + damage_file(Path(damaged), truncate=to_come.pop(0))
+            )
         yield kill
 
 
-def run_and_kill(command: list, work_dir: Path, log: Path,
-                 moment: Moment | None = None,
-                 worker: int | None = None) -> Kill | None:
+def run_and_kill(
+    command: list,
+    work_dir: Path,
+    log: Path,
+    moment: Moment | None = None,
+    worker: int | None = None,
+) -> Kill | None:
     """Runs a training and kills it with SIGKILL.
 
     Args:
@@ -125,8 +154,11 @@ def run_and_kill(command: list, work_dir: Path, log: Path,
     with open(log, 'wb') as stream:
         start = time.monotonic()
         process = subprocess.Popen(
-            [*map(str, command)], stdout=stream, stderr=subprocess.STDOUT,
-            start_new_session=True)
+            [*map(str, command)],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         if moment is not None and _wait(process, work_dir, log, moment):
             victim = process.pid
@@ -138,21 +170,25 @@ def run_and_kill(command: list, work_dir: Path, log: Path,
             killed = time.monotonic()
             process.wait()
             ended = time.monotonic() - killed
-            left = {name: size for name, size in _unfinished(work_dir).items()
-                    if name not in former}
+            left = {
+                name: size
+                for name, size in _unfinished(work_dir).items()
+                if name not in former
+            }
             return Kill(killed - start, ended, left)
         status = process.wait()
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     if status:
-        raise RuntimeError(f'the training stopped with status {status}: '
-                           + log.read_text(errors='replace')[-2000:])
+        raise RuntimeError(
+            f'the training stopped with status {status}: '
+            + log.read_text(errors='replace')[-2000:]
+        )
     return None
 
 
-def _wait(process: subprocess.Popen, work_dir: Path, log: Path,
-          moment: Moment) -> bool:
+def _wait(process: subprocess.Popen, work_dir: Path, log: Path, moment: Moment) -> bool:
     """Waits for the moment; False if the training ended before."""
     former = set(_unfinished(work_dir))
     seen: set[str] = set()
@@ -163,7 +199,8 @@ def _wait(process: subprocess.Popen, work_dir: Path, log: Path,
         now = _unfinished(work_dir)
         seen.update({*now} - former)
         return len(seen) >= moment.writes and (
-            moment.event == 'write' or any(map(now.get, seen)))
+            moment.event == 'write' or any(map(now.get, seen))
+        )
 
     while moment.event != 'start' and not come():
         if process.poll() is not None:
@@ -179,15 +216,17 @@ def _unfinished(work_dir: Path) -> dict[str, int]:
     found = {}
     for scratch in work_dir.glob('.*.pth.*'):
         with suppress(OSError):  # finished between the two lines
-            found[scratch.name] = sum(
-                part.stat().st_size for part in scratch.iterdir())
+            found[scratch.name] = sum(part.stat().st_size for part in scratch.iterdir())
     return found
 
 
 def children(pid: int) -> list[int]:
     """Processes that one has started, in the order of their start."""
-    return [int(child) for task in Path(f'/proc/{pid}/task').iterdir()
-            for child in (task / 'children').read_text().split()]
+    return [
+        int(child)
+        for task in Path(f'/proc/{pid}/task').iterdir()
+        for child in (task / 'children').read_text().split()
+    ]
 
 
 def damage_file(path: Path, truncate: bool) -> str:
@@ -205,8 +244,11 @@ def damage_file(path: Path, truncate: bool) -> str:
 def not_tried(kills: Iterable[Kill]) -> list[str]:
     """What many kills should have met, and these have not."""
     kills = list(kills)
-    missing = [f'a checkpoint {what}' for what in (CUT, TURNED)
-               if not any(kill.damage.endswith(what) for kill in kills)]
+    missing = [
+        f'a checkpoint {what}'
+        for what in (CUT, TURNED)
+        if not any(kill.damage.endswith(what) for kill in kills)
+    ]
     if not any(kill.unfinished for kill in kills):
         missing.append('a kill in the writing of a checkpoint')
     return missing
@@ -222,9 +264,13 @@ def differences(one: Path, other: Path) -> tuple[list[str], int]:
         The names of what differs, and the count of what was compared.
     """
     first, second = (dict(_leaves(_essence(path))) for path in (one, other))
-    names = [name for name in {**first, **second}
-             if name not in first or name not in second
-             or not _same(first[name], second[name])]
+    names = [
+        name
+        for name in {**first, **second}
+        if name not in first
+        or name not in second
+        or not _same(first[name], second[name])
+    ]
     return names, len(first)
 
 
@@ -235,10 +281,13 @@ def _essence(path: Path) -> dict:
     return dict(
         content,
         meta={key: meta[key] for key in ('epoch', 'iter', 'seed')},
-        history={name: buffer.data for name, buffer
-                 in hub['log_scalars'].items()
-                 if 'loss' in name or 'grad_norm' in name or '/lr' in name},
-        best_score=hub['runtime_info'].get('best_score'))
+        history={
+            name: buffer.data
+            for name, buffer in hub['log_scalars'].items()
+            if 'loss' in name or 'grad_norm' in name or '/lr' in name
+        },
+        best_score=hub['runtime_info'].get('best_score'),
+    )
 
 
 def _leaves(node: Any, name: str = '') -> Iterator[tuple[str, Any]]:
@@ -256,6 +305,9 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, torch.Tensor):
         one, other = one.numpy(), other.numpy()
     if isinstance(one, np.ndarray):
-        return (one.dtype == other.dtype and one.shape == other.shape
-                and one.tobytes() == other.tobytes())
+        return (
+            one.dtype == other.dtype
+            and one.shape == other.shape
+            and one.tobytes() == other.tobytes()
+        )
     return type(one) is type(other) and one == other

@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ['small_demo']
 
-CONFIG = '''
+CONFIG = """
 _base_ = {base!r}
 train_pipeline = [*_base_.train_pipeline]
 train_pipeline[2]['scale'] = (64, 64)
@@ -46,12 +46,18 @@ default_hooks = dict(
                     save_best='coco/bbox_mAP'))
 custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=0.1)]
 work_dir = {work_dir!r}
-'''
+"""
 
 
-def small_demo(base: Path, data: Path, work_dir: Path, epochs: int,
-               num_workers: int = 0, processes: int = 1,
-               norm: str = 'InPlaceABN') -> str:
+def small_demo(
+    base: Path,
+    data: Path,
+    work_dir: Path,
+    epochs: int,
+    num_workers: int = 0,
+    processes: int = 1,
+    norm: str = 'InPlaceABN',
+) -> str:
     """Text of the config.
 
     Args:
@@ -64,6 +70,11 @@ def small_demo(base: Path, data: Path, work_dir: Path, epochs: int,
         norm: Type of the backbone's norm.
     """
     return CONFIG.format(
-        base=str(base), data=f'{data}/', work_dir=str(work_dir),
-        epochs=epochs, num_workers=num_workers, processes=processes,
-        norm=norm)
+        base=str(base),
+        data=f'{data}/',
+        work_dir=str(work_dir),
+        epochs=epochs,
+        num_workers=num_workers,
+        processes=processes,
+        norm=norm,
+    )

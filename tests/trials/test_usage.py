@@ -1,4 +1,5 @@
 """What a process holds: each measure sees what it is there to see."""
+
 import ctypes
 import os
 import runpy
@@ -10,12 +11,20 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import MessageHub
+from usage import (
+    LIMITS,
+    MEASURES,
+    UsageHook,
+    allocated_bytes,
+    growing,
+    log_bytes,
+    open_files,
+    resident_bytes,
+    slope,
+    tensor_bytes,
+)
 
 from tresnet_det import InPlaceABN
-from usage import (LIMITS, MEASURES, UsageHook,
-                                      allocated_bytes, growing, log_bytes,
-                                      open_files, resident_bytes, slope,
-                                      tensor_bytes)
 
 ROOT = Path(__file__).parents[2]
 MIB = 2**20
@@ -75,41 +84,57 @@ def test_slope_and_its_confidence():
 def test_the_log_is_counted():
     hub = MessageHub.get_instance('test_the_log')
     with patch.object(MessageHub, 'get_current_instance', lambda: hub):
-        for number in range(5):
-            hub.update_scalar('loss', 1.)
-            hub.update_scalar('time', 1.)
+        for _ in range(5):
+            hub.update_scalar('loss', 1.0)
+            hub.update_scalar('time', 1.0)
         assert log_bytes() == 5 * 2 * 16
 
 
-@pytest.mark.parametrize('name, leak', [
-    (None, 0), ('unlogged', 17), ('tensors', 17), ('files', 0.01)])
+@pytest.mark.parametrize(
+    'name, leak', [(None, 0), ('unlogged', 17), ('tensors', 17), ('files', 0.01)]
+)
 def test_a_leak_is_told(name, leak):
     """Bytes or files that stay, an iteration, beside what goes and comes."""
     usage = UsageHook(100)
     usage.steps = [*range(100, 3100, 100)]
     noise = np.random.default_rng(0).normal(0, 50, len(usage.steps))
     for measure in MEASURES:
-        usage.values[measure] = 6e6 + noise * (measure != 'files') + (
-            leak * np.array(usage.steps) if measure == name else 0)
+        usage.values[measure] = (
+            6e6
+            + noise * (measure != 'files')
+            + (leak * np.array(usage.steps) if measure == name else 0)
+        )
     assert growing(usage.slopes(1000)) == [name] * (name is not None)
 
 
 def test_the_command(monkeypatch, capfd):
-    monkeypatch.setattr(sys, 'argv', [
-        'long_run.py', '--epochs', '5', '--images', '8', '--interval', '4',
-        '--first', '8'])
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        [
+            'long_run.py',
+            '--epochs',
+            '5',
+            '--images',
+            '8',
+            '--interval',
+            '4',
+            '--first',
+            '8',
+        ],
+    )
     # So short a run tells nothing of memory; of files, any count is too much.
     monkeypatch.setitem(LIMITS, 'unlogged', 1e9)
     monkeypatch.setitem(LIMITS, 'files', -1)
     with pytest.raises(SystemExit, match='error: .* limit grows: files$'):
-        runpy.run_path(str(ROOT / 'tools' / 'long_run.py'),
-                       run_name='__main__')
+        runpy.run_path(str(ROOT / 'tools' / 'long_run.py'), run_name='__main__')
     lines = capfd.readouterr().out.splitlines()
     assert 'limit' in lines[-len(MEASURES) - 2]
     assert '20 iterations, 5 starts of a data loader' in '\n'.join(lines)
-    table = {cells[1].strip(): [int(cell.replace(',', '')) for cell
-                                in cells[2:4]]
-             for cells in (line.split('|') for line in lines[-len(MEASURES):])}
+    table = {
+        cells[1].strip(): [int(cell.replace(',', '')) for cell in cells[2:4]]
+        for cells in (line.split('|') for line in lines[-len(MEASURES) :])
+    }
     assert list(table) == list(MEASURES)
     # Tiny images have the same 9 numbers a step as large ones.
     assert table['log'] == [9 * 16 * 8, 9 * 16 * 20]

@@ -2,20 +2,32 @@
 
 For Linux: the figures come from /proc and from glibc.
 """
+
 import ctypes
 import gc
 import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 
-__all__ = ['LIMITS', 'MEASURES', 'Slope', 'UsageHook', 'allocated_bytes',
-           'growing', 'log_bytes', 'open_files', 'resident_bytes', 'slope',
-           'tensor_bytes']
+__all__ = [
+    'LIMITS',
+    'MEASURES',
+    'Slope',
+    'UsageHook',
+    'allocated_bytes',
+    'growing',
+    'log_bytes',
+    'open_files',
+    'resident_bytes',
+    'slope',
+    'tensor_bytes',
+]
 
 
 def resident_bytes() -> int:
@@ -31,9 +43,21 @@ def open_files() -> int:
 
 
 class _Mallinfo(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        'arena', 'ordblks', 'smblks', 'hblks', 'hblkhd', 'usmblks', 'fsmblks',
-        'uordblks', 'fordblks', 'keepcost')]
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            'arena',
+            'ordblks',
+            'smblks',
+            'hblks',
+            'hblkhd',
+            'usmblks',
+            'fsmblks',
+            'uordblks',
+            'fordblks',
+            'keepcost',
+        )
+    ]
 
 
 def allocated_bytes() -> int:
@@ -53,7 +77,7 @@ def allocated_bytes() -> int:
 
 def tensor_bytes() -> int:
     """Bytes of all tensors that Python refers to; a shared storage once."""
-    storages: Dict[int, int] = {}
+    storages: dict[int, int] = {}
     for thing in gc.get_objects():
         # The type: isinstance would wake up proxies.
         if issubclass(type(thing), torch.Tensor):
@@ -74,7 +98,7 @@ def log_bytes() -> int:
 
 
 # What is measured, and how.
-MEASURES: Dict[str, Callable[[], int]] = {
+MEASURES: dict[str, Callable[[], int]] = {
     'resident': resident_bytes,
     'allocated': allocated_bytes,
     'log': log_bytes,
@@ -94,15 +118,15 @@ class UsageHook(Hook):
         steps: Number of iterations done at each measurement.
         values: Name out of MEASURES -> its values at those steps.
     """
+
     priority = 'LOWEST'  # after those that write logs and checkpoints
 
     def __init__(self, interval: int) -> None:
         self.interval = interval
-        self.steps: List[int] = []
-        self.values: Dict[str, List[int]] = {name: [] for name in MEASURES}
+        self.steps: list[int] = []
+        self.values: dict[str, list[int]] = {name: [] for name in MEASURES}
 
-    def after_train_iter(self, runner: Any, *args: Any,
-                         **kwargs: Any) -> None:
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         if (runner.iter + 1) % self.interval == 0:
             gc.collect()  # garbage in cycles is no leak
             self.steps.append(runner.iter + 1)
@@ -113,15 +137,18 @@ class UsageHook(Hook):
         """The value of a measure at a step at which it was taken."""
         return self.values[name][self.steps.index(step)]
 
-    def slopes(self, start: int) -> 'Dict[str, Slope]':
+    def slopes(self, start: int) -> 'dict[str, Slope]':
         """Growth of each measure from a step on."""
         warm = [step >= start for step in self.steps].index(True)
-        return {name: slope(self.steps[warm:], values[warm:])
-                for name, values in self.values.items()}
+        return {
+            name: slope(self.steps[warm:], values[warm:])
+            for name, values in self.values.items()
+        }
 
 
 class Slope(NamedTuple):
     """Growth for each 1000 steps, and half its 95 % confidence interval."""
+
     growth: float
     confidence: float
 
@@ -130,10 +157,9 @@ class Slope(NamedTuple):
         return self.growth - self.confidence > limit
 
 
-def growing(slopes: Mapping[str, Slope]) -> List[str]:
+def growing(slopes: Mapping[str, Slope]) -> list[str]:
     """Names of what grows beyond its limit."""
-    return [name for name, limit in LIMITS.items()
-            if slopes[name].exceeds(limit)]
+    return [name for name, limit in LIMITS.items() if slopes[name].exceeds(limit)]
 
 
 def slope(steps: Sequence[int], values: Sequence[float]) -> Slope:
@@ -146,10 +172,10 @@ def slope(steps: Sequence[int], values: Sequence[float]) -> Slope:
         ValueError: Fewer than four values.
     """
     if len(values) < 4:
-        raise ValueError(f'a slope with its confidence needs 4 values or '
-                         f'more, got {len(values)}')
-    x, y = np.asarray(steps) / 1000., np.asarray(values, float)
+        raise ValueError(
+            f'a slope with its confidence needs 4 values or more, got {len(values)}'
+        )
+    x, y = np.asarray(steps) / 1000.0, np.asarray(values, float)
     # From the mean, or sums of squares of gigabytes would eat the digits.
-    (growth, _), variance = np.polyfit(x - x.mean(), y - y.mean(), 1,
-                                       cov=True)
+    (growth, _), variance = np.polyfit(x - x.mean(), y - y.mean(), 1, cov=True)
     return Slope(float(growth), float(1.96 * np.sqrt(variance[0, 0])))

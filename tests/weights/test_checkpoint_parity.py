@@ -1,4 +1,5 @@
 """Weights loaded through init_cfg compute what their own code computes."""
+
 import pytest
 import timm
 import torch
@@ -8,20 +9,28 @@ from timm.models.tresnet import checkpoint_filter_fn
 from torch import nn
 
 from tresnet_det import TResNet
+from tresnet_det.models.classifier import TResNetClassifier
 from tresnet_det.weights.archs import ARCHS
 from tresnet_det.weights.pretrained import open_checkpoint
-from tresnet_det.models.classifier import TResNetClassifier
 
 NORMS = ('InPlaceABN', 'BN')
-IMAGES = torch.rand(2, 3, 64, 64, dtype=torch.float64,
-                    generator=torch.Generator().manual_seed(0))
+IMAGES = torch.rand(
+    2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+)
 
 
 def load(cls, arch, checkpoint, norm, **kwargs):
     """A model whose init_cfg names a file, in float64 and eval mode."""
-    model = cls(arch=arch, norm_cfg=dict(type=norm),
-                init_cfg=dict(type='Pretrained', checkpoint=str(checkpoint)),
-                **kwargs).double().eval()
+    model = (
+        cls(
+            arch=arch,
+            norm_cfg=dict(type=norm),
+            init_cfg=dict(type='Pretrained', checkpoint=str(checkpoint)),
+            **kwargs,
+        )
+        .double()
+        .eval()
+    )
     model.init_weights()
     return model
 
@@ -53,7 +62,8 @@ def theirs(request, tmp_path_factory):
 def outputs(model):
     with torch.no_grad():
         *maps, last = model.forward_intermediates(
-            IMAGES, indices=[1, 2, 3, 4], intermediates_only=True)
+            IMAGES, indices=[1, 2, 3, 4], intermediates_only=True
+        )
         return [*maps, last], model.forward_head(last)
 
 
@@ -61,16 +71,21 @@ def outputs(model):
 def test_features_and_logits_are_timms(theirs, kind):
     arch, folder, model, timm_state, official_state = theirs
     # timm's own conversion of an official file, in float64.
-    model.load_state_dict(timm_state if kind == 'timm' else
-                          checkpoint_filter_fn(
-                              {k: v.double() if v.is_floating_point() else v
-                               for k, v in official_state.items()}, model))
+    model.load_state_dict(
+        timm_state
+        if kind == 'timm'
+        else checkpoint_filter_fn(
+            {
+                k: v.double() if v.is_floating_point() else v
+                for k, v in official_state.items()
+            },
+            model,
+        )
+    )
     maps, logits = outputs(model)
-    file = folder / ('model.safetensors' if kind == 'timm' else
-                     'official.pth')
+    file = folder / ('model.safetensors' if kind == 'timm' else 'official.pth')
     backbones = [load(TResNet, arch, file, norm) for norm in NORMS]
-    classifier = load(TResNetClassifier, arch, file, 'InPlaceABN',
-                      num_classes=10)
+    classifier = load(TResNetClassifier, arch, file, 'InPlaceABN', num_classes=10)
     with torch.no_grad():
         for backbone in backbones:
             for a, b in zip(backbone(IMAGES), maps, strict=True):
@@ -80,8 +95,10 @@ def test_features_and_logits_are_timms(theirs, kind):
 
 def test_pickle_and_safetensors_are_read_alike(theirs):
     _, folder, *_ = theirs
-    one, other = (open_checkpoint(str(folder / name)).weights
-                  for name in ('model.safetensors', 'pytorch_model.bin'))
+    one, other = (
+        open_checkpoint(str(folder / name)).weights
+        for name in ('model.safetensors', 'pytorch_model.bin')
+    )
     assert one.state.keys() == other.state.keys()
     assert all(torch.equal(one.state[k], other.state[k]) for k in one.state)
 
@@ -98,12 +115,14 @@ def test_official_m_is_the_official_network(tmp_path, norm, size):
     with torch.no_grad():
         maps = backbone(expected['images'])
         logits = classifier(expected['images'])[0, :16]
-    close(logits, torch.tensor(expected['logits16'],
-                               dtype=torch.float64), 1e-11)
+    close(logits, torch.tensor(expected['logits16'], dtype=torch.float64), 1e-11)
     for value, entry in zip(maps, expected['eval'], strict=True):
         assert list(value.shape) == entry['shape']
         picked = value.flatten()[[int(i) for i in entry['samples']]]
-        close(picked, torch.tensor(list(entry['samples'].values()),
-                                   dtype=torch.float64), 1e-11)
+        close(
+            picked,
+            torch.tensor(list(entry['samples'].values()), dtype=torch.float64),
+            1e-11,
+        )
         assert value.mean().item() == pytest.approx(entry['mean'], rel=1e-11)
         assert value.std().item() == pytest.approx(entry['std'], rel=1e-11)

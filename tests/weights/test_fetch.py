@@ -3,6 +3,7 @@
 The hub's client reads its environment once, on import, so it runs in a
 process of its own.
 """
+
 import hashlib
 import http.server
 import json
@@ -18,14 +19,14 @@ from official import fill
 from safetensors.torch import save_file
 
 from tresnet_det import TResNet
-from tresnet_det.weights.pretrained import load_pretrained
 from tresnet_det.weights.formats import CheckpointError, from_ours
+from tresnet_det.weights.pretrained import load_pretrained
 
 TINY = dict(depths=(1, 1, 1, 1), width=8)
 NAME = 'tresnet_m.miil_in21k_ft_in1k'
 COMMIT = 'c' * 40
 ROOT = Path(__file__).parents[2]
-CLIENT = '''
+CLIENT = """
 import json, sys
 from tresnet_det import TResNet
 for line in sys.stdin:
@@ -37,7 +38,7 @@ for line in sys.stdin:
     except ValueError as error:
         answer = dict(type=type(error).__name__, error=str(error))
     print('answer', json.dumps(answer), flush=True)
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -51,15 +52,15 @@ def server(tmp_path):
     root = tmp_path / 'www'
 
     class Hub(http.server.BaseHTTPRequestHandler):
-
         def do_GET(self):
             asked.append(f'{self.command} {self.path}')
             file = root / self.path.lstrip('/').partition('?')[0]
             if not file.is_file():
                 self.send_response(404)
                 repository = file.parents[2].is_dir()
-                self.send_header('X-Error-Code', 'EntryNotFound'
-                                 if repository else 'RepoNotFound')
+                self.send_header(
+                    'X-Error-Code', 'EntryNotFound' if repository else 'RepoNotFound'
+                )
                 self.send_header('X-Repo-Commit', COMMIT)
                 self.send_header('Content-Length', '0')
                 self.end_headers()
@@ -96,18 +97,27 @@ def server(tmp_path):
 @pytest.fixture
 def client(tmp_path, server):
     """Starts processes that know only this hub; each loads what it is told."""
-    environment = {k: v for k, v in os.environ.items()
-                   if not k.lower().endswith('_proxy')
-                   and not k.startswith('HF_')}
+    environment = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.lower().endswith('_proxy') and not k.startswith('HF_')
+    }
     environment.update(
-        HF_ENDPOINT=server[0], HF_HOME=str(tmp_path / 'hf'),
-        HF_HUB_DISABLE_TELEMETRY='1', PYTHONPATH=str(ROOT))
+        HF_ENDPOINT=server[0],
+        HF_HOME=str(tmp_path / 'hf'),
+        HF_HUB_DISABLE_TELEMETRY='1',
+        PYTHONPATH=str(ROOT),
+    )
     processes = []
 
     def start(**more):
         process = subprocess.Popen(
-            [sys.executable, '-c', CLIENT], text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, env={**environment, **more})
+            [sys.executable, '-c', CLIENT],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**environment, **more},
+        )
         processes.append(process)
 
         def load(checkpoint):
@@ -115,8 +125,9 @@ def client(tmp_path, server):
             process.stdin.flush()
             for line in process.stdout:
                 if line.startswith('answer '):
-                    return json.loads(line[len('answer '):])
+                    return json.loads(line[len('answer ') :])
             raise RuntimeError('the client ended without an answer')
+
         return load
 
     yield start
@@ -139,13 +150,17 @@ def test_timm_names(server, client, state, tmp_path):
     url = f'/timm/{NAME}/resolve/main/model.safetensors'
 
     # Offline, and not in the cache: where to get it, and what it may be.
-    for name, says in ((NAME, 'LocalEntryNotFoundError'),
-                       ('tresnet_m.miil_in21k_ft',
-                        'near are tresnet_m.miil_in21k')):
+    for name, says in (
+        (NAME, 'LocalEntryNotFoundError'),
+        ('tresnet_m.miil_in21k_ft', 'near are tresnet_m.miil_in21k'),
+    ):
         answer = offline(f'timm://{name}')
         assert answer['type'] == 'CheckpointError'
-        for text in (says, f'https://huggingface.co/timm/{name}',
-                     "checkpoint='/path/to/model.safetensors'"):
+        for text in (
+            says,
+            f'https://huggingface.co/timm/{name}',
+            "checkpoint='/path/to/model.safetensors'",
+        ):
             assert text in answer['error']
     assert not asked
 
@@ -158,14 +173,15 @@ def test_timm_names(server, client, state, tmp_path):
 
     # A repository that has the pickle alone, and none at all.
     other = 'tresnet_l.miil_in1k'
-    torch.save(from_ours(state, 'timm'),
-               published(root, other, 'pytorch_model.bin'))
+    torch.save(from_ours(state, 'timm'), published(root, other, 'pytorch_model.bin'))
     assert online(f'timm://{other}') == expected
     assert f'HEAD /timm/{other}/resolve/main/model.safetensors' in asked
     answer = online('timm://resnet50.a1_in1k')
-    for text in ('RepositoryNotFoundError',
-                 'No weights of that name are known',
-                 'https://huggingface.co/timm/resnet50.a1_in1k'):
+    for text in (
+        'RepositoryNotFoundError',
+        'No weights of that name are known',
+        'https://huggingface.co/timm/resnet50.a1_in1k',
+    ):
         assert text in answer['error']
 
     # The hub breaks down: what is in the cache still loads.
@@ -174,7 +190,7 @@ def test_timm_names(server, client, state, tmp_path):
 
     # The file in the cache is damaged.
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    blob, = (tmp_path / 'hf').glob(f'**/{sha256}')
+    (blob,) = (tmp_path / 'hf').glob(f'**/{sha256}')
     content = bytearray(blob.read_bytes())
     content[-1] ^= 1
     blob.write_bytes(content)
@@ -201,7 +217,10 @@ def test_address_is_downloaded_once(server, state, tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match='not those of a TResNet'):
         load_pretrained(TResNet(TINY), f'{base}/more/m.pth?download=true')
 
-    with pytest.raises(CheckpointError, match=r'absent\.pth could not be '
-                       'downloaded .*404'):
+    with pytest.raises(
+        CheckpointError,
+        match=r'absent\.pth could not be '
+        'downloaded .*404',
+    ):
         load_pretrained(TResNet(TINY), f'{base}/absent.pth')
     assert len(list((tmp_path / 'torch' / 'tresnet_det').iterdir())) == 2

@@ -1,4 +1,5 @@
 """Files that are read, refused or explained, and files that are written."""
+
 import os
 import pickle
 import struct
@@ -11,11 +12,11 @@ from mmengine.utils import digit_version
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tresnet_det.weights.formats import CheckpointError
 from tresnet_det.weights.fetch import fetch
 from tresnet_det.weights.files import read_weights, write_weights
+from tresnet_det.weights.formats import CheckpointError
 
-STATE = {'a.weight': torch.arange(6.).view(2, 3), 'a.count': torch.tensor(3)}
+STATE = {'a.weight': torch.arange(6.0).view(2, 3), 'a.count': torch.tensor(3)}
 
 
 class Malicious:
@@ -25,7 +26,7 @@ class Malicious:
         self.trace = trace
 
     def __reduce__(self):
-        return os.system, (f'touch {self.trace}', )
+        return os.system, (f'touch {self.trace}',)
 
 
 def refused(path, *says):
@@ -35,13 +36,18 @@ def refused(path, *says):
         assert text in str(caught.value)
 
 
-@pytest.mark.parametrize('content', [
-    STATE, {'model': STATE}, {'state_dict': STATE, 'epoch': 3},
-    {'model': {'state_dict': STATE}},
-    {'state_dict': {'a.weight': torch.zeros(1)}, 'state_dict_ema': STATE},
-    {'model': {'a.weight': torch.zeros(1)}, 'model_ema': STATE},
-    {'state_dict': STATE, 'ema_state_dict': {'module.a': torch.zeros(1)}},
-])
+@pytest.mark.parametrize(
+    'content',
+    [
+        STATE,
+        {'model': STATE},
+        {'state_dict': STATE, 'epoch': 3},
+        {'model': {'state_dict': STATE}},
+        {'state_dict': {'a.weight': torch.zeros(1)}, 'state_dict_ema': STATE},
+        {'model': {'a.weight': torch.zeros(1)}, 'model_ema': STATE},
+        {'state_dict': STATE, 'ema_state_dict': {'module.a': torch.zeros(1)}},
+    ],
+)
 @pytest.mark.parametrize('zipped', [True, False])
 def test_where_the_state_dict_is(tmp_path, content, zipped):
     path = tmp_path / 'weights.pth'
@@ -82,22 +88,25 @@ def test_safetensors_tells_other_libraries_its_format(tmp_path):
         assert file.metadata()['format'] == 'pt'
 
 
-@pytest.mark.parametrize('where', ['bare', 'zip', 'legacy', 'in a state dict',
-                                   'named safetensors'])
+@pytest.mark.parametrize(
+    'where', ['bare', 'zip', 'legacy', 'in a state dict', 'named safetensors']
+)
 def test_malicious_pickle_is_not_run(tmp_path, where):
     trace = tmp_path / 'trace'
     evil = Malicious(trace)
-    path = tmp_path / ('w.safetensors' if where == 'named safetensors'
-                       else 'w.pth')
+    path = tmp_path / ('w.safetensors' if where == 'named safetensors' else 'w.pth')
     if where in ('bare', 'named safetensors'):
         path.write_bytes(pickle.dumps(evil, protocol=2))
     else:
-        content = {'state_dict': {**STATE, 'x': evil}} \
-            if where == 'in a state dict' else evil
-        torch.save(content, path,
-                   _use_new_zipfile_serialization=where != 'legacy')
-    says = ('no whole safetensors', ) if where == 'named safetensors' else (
-        'refused', 'nothing in it was run', f'{os.system.__module__}.system')
+        content = (
+            {'state_dict': {**STATE, 'x': evil}} if where == 'in a state dict' else evil
+        )
+        torch.save(content, path, _use_new_zipfile_serialization=where != 'legacy')
+    says = (
+        ('no whole safetensors',)
+        if where == 'named safetensors'
+        else ('refused', 'nothing in it was run', f'{os.system.__module__}.system')
+    )
     refused(path, *says)
     assert os.listdir(tmp_path) == [path.name]
     # It would have: the same pickle, read carelessly, leaves its trace.
@@ -107,7 +116,8 @@ def test_malicious_pickle_is_not_run(tmp_path, where):
 
 @pytest.mark.skipif(
     digit_version(torch.__version__) < digit_version('2.2'),
-    reason='this torch writes no nested tensors')
+    reason='this torch writes no nested tensors',
+)
 @pytest.mark.parametrize('how', ['zip', 'legacy', 'compressed'])
 def test_nested_tensors_are_not_rebuilt(tmp_path, how):
     """torch does not check their sizes: it would read other memory."""
@@ -139,10 +149,9 @@ def test_cut_short(tmp_path, name, keep):
     if name == 'w.safetensors':
         save_file(state, path)
     else:
-        torch.save(state, path,
-                   _use_new_zipfile_serialization=name == 'w.pth')
+        torch.save(state, path, _use_new_zipfile_serialization=name == 'w.pth')
     whole = path.read_bytes()
-    path.write_bytes(whole[:int(len(whole) * keep)])
+    path.write_bytes(whole[: int(len(whole) * keep)])
     refused(path, 'cut short')
 
 
@@ -180,9 +189,14 @@ def test_no_permission(tmp_path):
         os.seteuid(0)
 
 
-@pytest.mark.parametrize('content', [
-    b'<!DOCTYPE html><html>Not found</html>',
-    b'version https://git-lfs.github.com/spec/v1\n', b'\x89PNG\r\n\x1a\n000'])
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'<!DOCTYPE html><html>Not found</html>',
+        b'version https://git-lfs.github.com/spec/v1\n',
+        b'\x89PNG\r\n\x1a\n000',
+    ],
+)
 def test_other_kinds_of_file(tmp_path, content):
     path = tmp_path / 'w.pth'
     path.write_bytes(content)
@@ -196,11 +210,17 @@ def test_zip_of_something_else(tmp_path):
     refused(path, 'cannot be read as a file of torch.save')
 
 
-@pytest.mark.parametrize('content, says', [
-    ([1, 2], 'holds a list'), (torch.ones(3), 'holds a Tensor'),
-    ({}, 'no state dict'), ({'model': {}}, 'no state dict'),
-    ({'epoch': 1, 'optimizer': {}}, 'epoch, optimizer is no tensor'),
-    ({3: torch.ones(1)}, '3 is no tensor')])
+@pytest.mark.parametrize(
+    'content, says',
+    [
+        ([1, 2], 'holds a list'),
+        (torch.ones(3), 'holds a Tensor'),
+        ({}, 'no state dict'),
+        ({'model': {}}, 'no state dict'),
+        ({'epoch': 1, 'optimizer': {}}, 'epoch, optimizer is no tensor'),
+        ({3: torch.ones(1)}, '3 is no tensor'),
+    ],
+)
 def test_no_state_dict_in_it(tmp_path, content, says):
     path = tmp_path / 'w.pth'
     torch.save(content, path)

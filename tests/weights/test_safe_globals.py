@@ -22,7 +22,8 @@ def reload(thing):
 
 @pytest.mark.skipif(
     digit_version(torch.__version__) < digit_version('2.6'),
-    reason="this torch's weights_only refuses mmengine's log values")
+    reason="this torch's weights_only refuses mmengine's log values",
+)
 def test_log_values_come_back():
     buffer = HistoryBuffer([np.float64(1.5), 2.5], [1, 1])
     again = reload(dict(loss=buffer, lr=np.float32(0.1)))
@@ -41,9 +42,15 @@ class Asks:
         return getattr, self.arguments
 
 
-@pytest.mark.parametrize('owner, name', [
-    (HistoryBuffer, '__init__'), (HistoryBuffer, 'register_statistics'),
-    (torch.Tensor, 'apply_'), (dict, 'mean')])
+@pytest.mark.parametrize(
+    'owner, name',
+    [
+        (HistoryBuffer, '__init__'),
+        (HistoryBuffer, 'register_statistics'),
+        (torch.Tensor, 'apply_'),
+        (dict, 'mean'),
+    ],
+)
 def test_no_other_attribute_is_given(owner, name):
     with pytest.raises(pickle.UnpicklingError):
         reload(Asks(owner, name))
@@ -51,10 +58,11 @@ def test_no_other_attribute_is_given(owner, name):
 
 @pytest.mark.skipif(
     digit_version(torch.__version__) < digit_version('2.6'),
-    reason='this torch reads everything')
+    reason='this torch reads everything',
+)
 def test_we_read_after_others_struck_classes_out(tmp_path):
     """As the fork of mmengine does whenever it read a checkpoint."""
-    torch.save(HistoryBuffer([1.], [1]), tmp_path / 'a.pth')
+    torch.save(HistoryBuffer([1.0], [1]), tmp_path / 'a.pth')
     with torch.serialization.safe_globals([HistoryBuffer]):
         pass
     with pytest.raises(pickle.UnpicklingError):

@@ -6,6 +6,7 @@ within the same round.  Example:
 
     python tools/analysis_tools/benchmark.py resnet50 timm:m m:bn m:inplace m:recompute
 """
+
 import argparse
 import platform
 
@@ -14,29 +15,40 @@ import tresnet_det  # noqa: F401  first: it says what is missing
 # isort: split
 import torch
 
-from tresnet_det.comparison.benchmark import measure
 from tresnet_det.common.command_line import tell_user_errors
+from tresnet_det.comparison.benchmark import measure
 
 DTYPES = ('float32', 'float64', 'bfloat16', 'float16')
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        'backbones', nargs='*',
+        'backbones',
+        nargs='*',
         default=['resnet50', 'timm:m', 'm:bn', 'm:inplace', 'm:recompute'],
         help='resnet50, timm:ARCH or ARCH:MODE; ARCH is m, l, xl or v2_l, '
-        'MODE bn, inplace, recompute or cp')
-    parser.add_argument('--size', type=int, nargs=2, default=(320, 320),
-                        metavar=('H', 'W'))
+        'MODE bn, inplace, recompute or cp',
+    )
+    parser.add_argument(
+        '--size', type=int, nargs=2, default=(320, 320), metavar=('H', 'W')
+    )
     parser.add_argument('--batch', type=int, default=2)
-    parser.add_argument('--dtype', choices=DTYPES, default='float32',
-                        help='half types run under autocast')
+    parser.add_argument(
+        '--dtype',
+        choices=DTYPES,
+        default='float32',
+        help='half types run under autocast',
+    )
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--repeats', type=int, default=7,
-                        help='timed rounds; 0 measures the memory alone')
+    parser.add_argument(
+        '--repeats',
+        type=int,
+        default=7,
+        help='timed rounds; 0 measures the memory alone',
+    )
     return parser.parse_args()
 
 
@@ -48,15 +60,28 @@ def cell(value: object, form: str) -> str:
 def main() -> None:
     args = parse_args()
     device = torch.device(args.device)
-    rows = measure(args.backbones, tuple(args.size), args.batch,
-                   getattr(torch, args.dtype), device, args.repeats)
-    chip = (torch.cuda.get_device_name(device) if device.type == 'cuda' else
-            f'{platform.machine()} CPU, {torch.get_num_threads()} threads')
-    print(f'{chip}, torch {torch.__version__}, {args.dtype}, batch '
-          f'{args.batch} of {args.size[0]}x{args.size[1]}, '
-          f'{args.repeats} rounds\n')
-    print('| backbone | params, M | kept, MiB/image | ratio | train, s | '
-          'ratio | inference, s | ratio | peak, MiB/image |')
+    rows = measure(
+        args.backbones,
+        tuple(args.size),
+        args.batch,
+        getattr(torch, args.dtype),
+        device,
+        args.repeats,
+    )
+    chip = (
+        torch.cuda.get_device_name(device)
+        if device.type == 'cuda'
+        else f'{platform.machine()} CPU, {torch.get_num_threads()} threads'
+    )
+    print(
+        f'{chip}, torch {torch.__version__}, {args.dtype}, batch '
+        f'{args.batch} of {args.size[0]}x{args.size[1]}, '
+        f'{args.repeats} rounds\n'
+    )
+    print(
+        '| backbone | params, M | kept, MiB/image | ratio | train, s | '
+        'ratio | inference, s | ratio | peak, MiB/image |'
+    )
     print('|---' * 9 + '|')
     for row in rows:
         forms = ('.2f', '.1f', '.3f', '.3f', '.3f', '.3f', '.3f', '.1f')

@@ -6,6 +6,7 @@ DETECTIONS_JSON is what tools/test.py writes with
 --cfg-options test_evaluator.outfile_prefix=NAME: NAME.bbox.json. The exit
 status is 1 if a figure differs by more than 1e-12.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -18,15 +19,20 @@ from tresnet_det.evaluation.faster_coco import TOLERANCE, compare_evaluators
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('ann_file', type=Path, help='COCO annotations')
-    parser.add_argument('detections', type=Path, metavar='DETECTIONS_JSON',
-                        help='COCO results')
-    parser.add_argument('--max-dets', type=int, nargs=3,
-                        default=(100, 300, 1000), metavar='N',
-                        help="detections an image (MMDetection's "
-                        '%(default)s; COCO has 1 10 100)')
+    parser.add_argument(
+        'detections', type=Path, metavar='DETECTIONS_JSON', help='COCO results'
+    )
+    parser.add_argument(
+        '--max-dets',
+        type=int,
+        nargs=3,
+        default=(100, 300, 1000),
+        metavar='N',
+        help="detections an image (MMDetection's %(default)s; COCO has 1 10 100)",
+    )
     return parser.parse_args()
 
 
@@ -35,17 +41,35 @@ def main() -> None:
     args = parse_args()
     both = compare_evaluators(args.ann_file, args.detections, args.max_dets)
     one, other = both.values()
-    differences = {name: abs(value - other.figures[name])
-                   for name, value in one.figures.items()}
-    rows = [[name, f'{value:.15f}', f'{other.figures[name]:.15f}',
-             f'{differences[name]:.1e}']
-            for name, value in one.figures.items()]
-    print(AsciiTable([
-        ['figure', *both, 'difference'], *rows,
-        ['seconds', f'{one.seconds:.2f}', f'{other.seconds:.2f}',
-         f'{one.seconds / other.seconds:.1f} times']]).table)
-    wrong = [name for name, value in differences.items()
-             if not value <= TOLERANCE]  # so that NaN is wrong too
+    differences = {
+        name: abs(value - other.figures[name]) for name, value in one.figures.items()
+    }
+    rows = [
+        [
+            name,
+            f'{value:.15f}',
+            f'{other.figures[name]:.15f}',
+            f'{differences[name]:.1e}',
+        ]
+        for name, value in one.figures.items()
+    ]
+    print(
+        AsciiTable(
+            [
+                ['figure', *both, 'difference'],
+                *rows,
+                [
+                    'seconds',
+                    f'{one.seconds:.2f}',
+                    f'{other.seconds:.2f}',
+                    f'{one.seconds / other.seconds:.1f} times',
+                ],
+            ]
+        ).table
+    )
+    wrong = [
+        name for name, value in differences.items() if not value <= TOLERANCE
+    ]  # so that NaN is wrong too
     if wrong:
         sys.exit(f'these differ by more than {TOLERANCE}: {", ".join(wrong)}')
 

@@ -6,29 +6,45 @@
 a second call finds everything there. Archives that were downloaded by other
 means are taken from DEST.
 """
+
 import argparse
 import sys
 from pathlib import Path
 
 from rich.progress import Progress
 
-from tresnet_det.data.coco_download import ARCHIVES, BASE_URL, download_coco
 from tresnet_det.common.command_line import tell_user_errors
+from tresnet_det.data.coco_download import ARCHIVES, BASE_URL, download_coco
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('root', metavar='DEST', type=Path, nargs='?',
-                        default='data/coco', help='folder (%(default)s)')
-    parser.add_argument('--split', nargs='+', choices=ARCHIVES,
-                        default=list(ARCHIVES), metavar='NAME',
-                        help=f'of {", ".join(ARCHIVES)}; all if left out')
-    parser.add_argument('--base-url', default=BASE_URL,
-                        help='of a mirror (%(default)s)')
-    parser.add_argument('--keep-archives', action='store_true',
-                        help='do not delete them when they are unpacked')
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'root',
+        metavar='DEST',
+        type=Path,
+        nargs='?',
+        default='data/coco',
+        help='folder (%(default)s)',
+    )
+    parser.add_argument(
+        '--split',
+        nargs='+',
+        choices=ARCHIVES,
+        default=list(ARCHIVES),
+        metavar='NAME',
+        help=f'of {", ".join(ARCHIVES)}; all if left out',
+    )
+    parser.add_argument(
+        '--base-url', default=BASE_URL, help='of a mirror (%(default)s)'
+    )
+    parser.add_argument(
+        '--keep-archives',
+        action='store_true',
+        help='do not delete them when they are unpacked',
+    )
     return parser.parse_args()
 
 
@@ -44,8 +60,9 @@ def main() -> None:
             progress.update(tasks[what], completed=done)
 
         try:
-            download_coco(args.root, args.split, args.base_url,
-                          args.keep_archives, tell)
+            download_coco(
+                args.root, args.split, args.base_url, args.keep_archives, tell
+            )
         except (OSError, ValueError) as error:
             progress.stop()
             sys.exit(f'error: {error}')

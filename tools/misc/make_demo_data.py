@@ -1,6 +1,6 @@
 """Draws the demo data set.
 
-    python tools/misc/make_demo_data.py work_dirs/demo/data
+python tools/misc/make_demo_data.py work_dirs/demo/data
 """
 
 import argparse
@@ -17,8 +17,8 @@ from tresnet_det.data.demo_data import make_demo_data
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('root', type=Path, help='folder to make')
     parser.add_argument('--num-train', type=int, default=300)
     parser.add_argument('--num-val', type=int, default=50)
@@ -31,8 +31,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     bar = ProgressBar(args.num_train + args.num_val)
-    drawn = make_demo_data(args.root, args.num_train, args.num_val, args.size,
-                           args.seed, progress=bar.update)
+    drawn = make_demo_data(
+        args.root,
+        args.num_train,
+        args.num_val,
+        args.size,
+        args.seed,
+        progress=bar.update,
+    )
     print(f'\n{args.root}: ' + ('drawn' if drawn else 'was there already'))
 
 

@@ -1,7 +1,8 @@
 """Makes .venv in the repository's root, if it is not there and up to date.
 
-    python3.11 tools/setup        (what `make setup` does)
+python3.11 tools/setup        (what `make setup` does)
 """
+
 import os
 import sys
 from pathlib import Path

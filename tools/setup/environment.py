@@ -4,6 +4,7 @@ What is wanted stands in setup.cfg, the versions in stacks.py. A stamp
 in .venv, empty at first and filled at the very end, tells a finished .venv
 from one to make anew: pip would trust half-copied files.
 """
+
 import configparser
 import fcntl
 import hashlib
@@ -19,24 +20,28 @@ from stacks import PINNED, Stack
 from steps import SetupError, run, say
 
 STAMP = 'tresnet_det.stamp'
-PROOF = '''
+PROOF = """
 from importlib.metadata import version
 import mmcv.ops, mmdet, mmengine, torch, tresnet_det
 print(f"mmcv.ops, mmdet, tresnet_det import: tresnet_det "
       f"{version('tresnet_det')}, mmdet {mmdet.__version__}, mmcv "
       f"{mmcv.__version__}, mmengine {mmengine.__version__}, torch "
       f"{torch.__version__}")
-'''
+"""
 
 
 def digest(stack: Stack, settings: Path, venv: Path) -> str:
     """A hash of what decides over the contents of .venv."""
     parser = configparser.ConfigParser()
     parser.read(str(settings))
-    wanted = [sorted(parser[name].items()) for name in parser.sections()
-              if name.startswith(('metadata', 'options'))]
+    wanted = [
+        sorted(parser[name].items())
+        for name in parser.sections()
+        if name.startswith(('metadata', 'options'))
+    ]
     return hashlib.sha256(
-        repr((str(venv), stack, stack.pins(), wanted)).encode()).hexdigest()
+        repr((str(venv), stack, stack.pins(), wanted)).encode()
+    ).hexdigest()
 
 
 def is_ready(venv: Path, want: str) -> bool:
@@ -48,8 +53,10 @@ def begin(venv: Path) -> None:
     """Clears the place for .venv, if what stands there is ours."""
     if venv.exists():
         if not (venv / STAMP).is_file():
-            raise SetupError(f'{venv} exists and was not made by `make setup`'
-                             '; move it away or delete it')
+            raise SetupError(
+                f'{venv} exists and was not made by `make setup`'
+                '; move it away or delete it'
+            )
         say('removing the .venv that is unfinished or out of date')
         shutil.rmtree(str(venv))
     venv.mkdir()
@@ -63,19 +70,26 @@ def prove(python: Path) -> str:
         SetupError: something does not import.
     """
     try:
-        done = subprocess.run([str(python), '-I', '-c', PROOF], check=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        done = subprocess.run(
+            [str(python), '-I', '-c', PROOF],
+            check=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         return done.stdout.decode().splitlines()[-1]
     except OSError as error:
         why = str(error)
     except subprocess.CalledProcessError as error:
         why = (error.stderr.decode().strip() or str(error)).splitlines()[-1]
-    raise SetupError(f'{python} does not import what it should: {why} (if the '
-                     'code here is not the cause: make clean setup)')
+    raise SetupError(
+        f'{python} does not import what it should: {why} (if the '
+        'code here is not the cause: make clean setup)'
+    )
 
 
-def fill(stack: Stack, root: Path, venv: Path, log: IO[bytes],
-         environ: Mapping[str, str]) -> None:
+def fill(
+    stack: Stack, root: Path, venv: Path, log: IO[bytes], environ: Mapping[str, str]
+) -> None:
     """Makes .venv from nothing."""
     check_python()
     wheel = find_wheel(stack, environ)
@@ -90,29 +104,45 @@ def fill(stack: Stack, root: Path, venv: Path, log: IO[bytes],
     pip = [str(python), '-I', '-m', 'pip']
     install = pip + ['install', '-c', str(pins)]
     run('making .venv', [sys.executable, '-m', 'venv', str(venv)], log)
-    run('installing torch',
+    run(
+        'installing torch',
         install + ['setuptools', 'wheel', 'ninja', 'torch', 'torchvision'],
-        log, cost='3 GB to download where pip has no copy')
+        log,
+        cost='3 GB to download where pip has no copy',
+    )
     built = venv / 'build'
     if wheel is None:
         built.mkdir()
         wheel = build_wheel(stack, pip, built, log, environ)
-    run(f'installing the stack {stack.name} and this package',
-        install + ['--no-build-isolation', str(wheel),
-                   '-e', f'{root}[{stack.extra},test]'], log)
+    run(
+        f'installing the stack {stack.name} and this package',
+        install
+        + ['--no-build-isolation', str(wheel), '-e', f'{root}[{stack.extra},test]'],
+        log,
+    )
     # The stack asks for opencv-python, whose cv2 needs libGL of the system.
     # This one is the same without windows, and is laid over it.
-    run('installing OpenCV for machines without a screen',
-        install + ['--no-deps', 'opencv-python-headless'], log)
-    run(f'trying mmcv.ops of {wheel}',
-        [str(python), '-I', '-c', 'import mmcv.ops, mmdet'], log)
+    run(
+        'installing OpenCV for machines without a screen',
+        install + ['--no-deps', 'opencv-python-headless'],
+        log,
+    )
+    run(
+        f'trying mmcv.ops of {wheel}',
+        [str(python), '-I', '-c', 'import mmcv.ops, mmdet'],
+        log,
+    )
     if built.exists():
         keep(wheel, cache_folder(stack, environ))
         shutil.rmtree(str(built))
 
 
-def set_up(root: Path, environ: Mapping[str, str], stack: Stack = PINNED,
-           venv: Optional[Path] = None) -> Path:
+def set_up(
+    root: Path,
+    environ: Mapping[str, str],
+    stack: Stack = PINNED,
+    venv: Optional[Path] = None,
+) -> Path:
     """Makes .venv where it is not ready, and proves that it works.
 
     Args:

@@ -2,6 +2,7 @@
 
 mmcv publishes none for the torch of most stacks.
 """
+
 import os
 import platform
 import shutil
@@ -34,8 +35,11 @@ def cache_folder(stack: Stack, environ: Mapping[str, str]) -> Path:
     else the binary depends on.
     """
     base = environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    key = (f'torch{stack.pins()["torch"]}', ''.join(platform.libc_ver()),
-           'cuda' if with_cuda(environ) else 'cpu')
+    key = (
+        f'torch{stack.pins()["torch"]}',
+        ''.join(platform.libc_ver()),
+        'cuda' if with_cuda(environ) else 'cpu',
+    )
     return Path(base) / 'tresnet_det' / 'wheels' / '-'.join(key)
 
 
@@ -50,8 +54,7 @@ def find_wheel(stack: Stack, environ: Mapping[str, str]) -> Optional[Path]:
     if environ.get('MMCV_WHEEL_DIR'):
         folders.insert(0, Path(environ['MMCV_WHEEL_DIR']).resolve())
     python = 'cp{}{}'.format(*PYTHON)
-    name = (f'{file_name(stack)}-{python}-{python}-'
-            f'*linux*_{platform.machine()}.whl')
+    name = f'{file_name(stack)}-{python}-{python}-*linux*_{platform.machine()}.whl'
     for folder in folders:
         for wheel in sorted(folder.glob(name)):
             say(f'takes the ready {wheel}')
@@ -64,8 +67,10 @@ def use_cxx(setup_py: Path, standard: str) -> None:
     """mmcv asks for C++17, the headers of recent torch need C++20."""
     text = setup_py.read_text()
     if '-std=c++17' not in text:
-        raise SetupError(f'{setup_py} asks for -std=c++17 nowhere: mend '
-                         'use_cxx in tools/setup for this version')
+        raise SetupError(
+            f'{setup_py} asks for -std=c++17 nowhere: mend '
+            'use_cxx in tools/setup for this version'
+        )
     setup_py.write_text(text.replace('-std=c++17', f'-std={standard}'))
 
 
@@ -76,34 +81,63 @@ def jobs(environ: Mapping[str, str]) -> int:
     return int(environ.get('MAX_JOBS') or max(able, 1))
 
 
-def build_wheel(stack: Stack, pip: List[str], work: Path, log: IO[bytes],
-                environ: Mapping[str, str]) -> Path:
+def build_wheel(
+    stack: Stack, pip: List[str], work: Path, log: IO[bytes], environ: Mapping[str, str]
+) -> Path:
     """Builds mmcv with its ops from the published source."""
     version, number = stack.pins()[stack.mmcv], jobs(environ)
     what = f'{stack.mmcv} {version}'
-    run(f'fetching the source of {what}',
-        pip + ['download', '--no-deps', '--no-binary', stack.mmcv, '-d',
-               str(work), '--no-build-isolation', f'{stack.mmcv}=={version}'],
-        log)
+    run(
+        f'fetching the source of {what}',
+        pip
+        + [
+            'download',
+            '--no-deps',
+            '--no-binary',
+            stack.mmcv,
+            '-d',
+            str(work),
+            '--no-build-isolation',
+            f'{stack.mmcv}=={version}',
+        ],
+        log,
+    )
     source = work / file_name(stack)
     shutil.unpack_archive(f'{source}.tar.gz', str(work))
     use_cxx(source / 'setup.py', stack.cxx)
     build = dict(
-        environ, MMCV_WITH_OPS='1', MAX_JOBS=str(number),
+        environ,
+        MMCV_WITH_OPS='1',
+        MAX_JOBS=str(number),
         PATH=os.pathsep.join([str(Path(pip[0]).parent), environ['PATH']]),
         # Debug information would cost 5 more minutes on 2 cores.
         CFLAGS=environ.get('CFLAGS', '') + ' -g0',
-        FORCE_CUDA=str(int(with_cuda(environ))))
+        FORCE_CUDA=str(int(with_cuda(environ))),
+    )
     if not with_cuda(environ):
         build['CUDA_VISIBLE_DEVICES'] = ''  # else mmcv asks for nvcc
         if has_gpu():
-            say('no nvcc beside this GPU: mmcv.ops will run on the CPU only; '
-                'for the GPU install the CUDA toolkit, then make clean setup')
-    run(f'building {what} with its ops',
-        pip + ['wheel', '-v', '--no-deps', '--no-build-isolation',
-               '-w', str(work), str(source)], log, build,
+            say(
+                'no nvcc beside this GPU: mmcv.ops will run on the CPU only; '
+                'for the GPU install the CUDA toolkit, then make clean setup'
+            )
+    run(
+        f'building {what} with its ops',
+        pip
+        + [
+            'wheel',
+            '-v',
+            '--no-deps',
+            '--no-build-isolation',
+            '-w',
+            str(work),
+            str(source),
+        ],
+        log,
+        build,
         cost=f'{number} files at a time, about {CORE_MINUTES / number:.0f} '
-        'minutes, only this once')
+        'minutes, only this once',
+    )
     return next(work.glob(f'{file_name(stack)}-*.whl'))
 
 

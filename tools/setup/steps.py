@@ -3,6 +3,7 @@
 Standard library only, and syntax that any Python from 3.6 on reads, as all of
 this folder: it runs before anything is installed.
 """
+
 import os
 import re
 import signal
@@ -25,8 +26,7 @@ def say(text: str) -> None:
 def telling(output: bytes) -> str:
     """The line that tells most of why a command failed."""
     lines = output.decode(errors='replace').strip().splitlines() or ['']
-    errors = [s for s in lines if re.search('error: (?!subprocess-exited)',
-                                            s, re.I)]
+    errors = [s for s in lines if re.search('error: (?!subprocess-exited)', s, re.I)]
     return (errors or lines[-1:])[0].strip()[-300:]
 
 
@@ -45,8 +45,13 @@ def progress(output: bytes, seconds: float) -> str:
     return f'{done} of {total} files compiled, about {left:.1f} minutes left'
 
 
-def run(what: str, command: Sequence[str], log: IO[bytes],
-        environ: Optional[Mapping[str, str]] = None, cost: str = '') -> None:
+def run(
+    what: str,
+    command: Sequence[str],
+    log: IO[bytes],
+    environ: Optional[Mapping[str, str]] = None,
+    cost: str = '',
+) -> None:
     """Runs a command into the log and tells how far it is.
 
     Args:
@@ -62,8 +67,12 @@ def run(what: str, command: Sequence[str], log: IO[bytes],
     say(f'{what} ({cost})' if cost else what)
     start, begin = time.monotonic(), log.seek(0, os.SEEK_END)
     child = subprocess.Popen(
-        list(command), stdin=subprocess.DEVNULL, stdout=log,
-        stderr=subprocess.STDOUT, env=dict(environ or os.environ))
+        list(command),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=dict(environ or os.environ),
+    )
     while True:
         try:
             status = child.wait(timeout=TELL_EVERY)
@@ -73,7 +82,10 @@ def run(what: str, command: Sequence[str], log: IO[bytes],
             seconds = time.monotonic() - start
             say(f'  {seconds:.0f} s: {progress(output, seconds)}')
     if status:
-        why = (telling(Path(log.name).read_bytes()[begin:]) if status > 0
-               else f'it was ended by {signal.Signals(-status).name}')
+        why = (
+            telling(Path(log.name).read_bytes()[begin:])
+            if status > 0
+            else f'it was ended by {signal.Signals(-status).name}'
+        )
         raise SetupError(f'{what} failed: {why} (all it said: {log.name})')
     say(f'  done in {(time.monotonic() - start) / 60:.1f} minutes')

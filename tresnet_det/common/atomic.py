@@ -29,7 +29,8 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder: a rename works within one file system only.
     with tempfile.TemporaryDirectory(
-            prefix=f'.{path.name}.', dir=path.parent) as scratch:
+        prefix=f'.{path.name}.', dir=path.parent
+    ) as scratch:
         part = Path(scratch, path.name)
         yield part
         if part.is_file():

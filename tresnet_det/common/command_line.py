@@ -17,8 +17,13 @@ __all__ = ['tell_import_error', 'tell_user_errors']
 
 DEBUG = 'TRESNET_DET_DEBUG'  # environment variable
 # A path that a user gave; the system's message names it.
-_OF_PATHS = (FileExistsError, FileNotFoundError, IsADirectoryError,
-             NotADirectoryError, PermissionError)
+_OF_PATHS = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
 # A disk that takes no more: full, beyond the quota, read-only.
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -34,8 +39,11 @@ def tell_import_error(error: Exception) -> None:
     """
     tools = Path(__file__).parents[1] / '.mim' / 'tools'  # a link or a folder
     program = getattr(sys.modules['__main__'], '__file__', None) or ''
-    if (isinstance(error, ImportError) and not _debugging()
-            and tools.resolve() in Path(program).resolve().parents):
+    if (
+        isinstance(error, ImportError)
+        and not _debugging()
+        and tools.resolve() in Path(program).resolve().parents
+    ):
         sys.exit(f'error: {error}')
 
 
@@ -51,6 +59,7 @@ def tell_user_errors(main: Callable) -> Callable:
     with status 130. With
     TRESNET_DET_DEBUG=1 in the environment all do.
     """
+
     @functools.wraps(main)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -61,8 +70,9 @@ def tell_user_errors(main: Callable) -> Callable:
             print('stopped by Ctrl-C', file=sys.stderr)
             sys.exit(130)  # as a shell has it: 128 + SIGINT
         except (UserError, OSError) as error:
-            told = (isinstance(error, (UserError, *_OF_PATHS))
-                    or error.errno in _OF_DISKS)
+            told = (
+                isinstance(error, (UserError, *_OF_PATHS)) or error.errno in _OF_DISKS
+            )
             if not told or _debugging():
                 raise
             # From a process that loads data comes its traceback as text.

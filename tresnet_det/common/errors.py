@@ -1,4 +1,5 @@
 """The errors that a person at the command line mends alone."""
+
 from collections.abc import Iterable
 
 __all__ = ['UserError', 'some']
@@ -18,5 +19,4 @@ def some(names: Iterable[str]) -> str:
     """The first few of a list of names, and how many more there are."""
     known = list(names)
     more = len(known) - _SHOWN
-    return ', '.join(known[:_SHOWN]) + (f' and {more} more' if more > 0
-                                        else '')
+    return ', '.join(known[:_SHOWN]) + (f' and {more} more' if more > 0 else '')

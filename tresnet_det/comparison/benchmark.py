@@ -1,9 +1,13 @@
 """Memory and time of backbones: bytes kept for backward, paired step times."""
+
 import statistics
 import time
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import (Any, Callable, Dict, Iterable, List, NamedTuple, Optional,
-                    Sequence, Tuple)
+from typing import (
+    Any,
+    NamedTuple,
+)
 
 import torch
 import torch.nn as nn
@@ -11,8 +15,18 @@ from torch import Tensor
 
 from ..common.errors import UserError
 
-__all__ = ['Row', 'build_backbone', 'bytes_kept_by', 'kept_bytes', 'maps_of',
-           'measure', 'paired_times', 'peak_bytes', 'ratio', 'train_step']
+__all__ = [
+    'Row',
+    'build_backbone',
+    'bytes_kept_by',
+    'kept_bytes',
+    'maps_of',
+    'measure',
+    'paired_times',
+    'peak_bytes',
+    'ratio',
+    'train_step',
+]
 
 MIB = 2**20
 
@@ -29,42 +43,47 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
     Raises:
         UserError: Another name.
     """
-    from ..weights.archs import ARCHS
     from ..models.backbone import TResNet
+    from ..weights.archs import ARCHS
+
     kind, _, arch = name.partition(':')
-    modes: Dict[str, Dict[str, Any]] = {
-        'inplace': {}, 'recompute': dict(recompute_last_conv=True),
-        'cp': dict(with_cp=True), 'bn': dict(norm_cfg=dict(type='BN'))}
+    modes: dict[str, dict[str, Any]] = {
+        'inplace': {},
+        'recompute': dict(recompute_last_conv=True),
+        'cp': dict(with_cp=True),
+        'bn': dict(norm_cfg=dict(type='BN')),
+    }
     model: nn.Module
     if name == 'resnet50':
         from mmdet.models import ResNet
+
         model = ResNet(50, norm_eval=False)
     elif kind == 'timm' and arch in ARCHS:
         import timm
-        model = timm.create_model(f'tresnet_{arch}', features_only=True,
-                                  out_indices=(1, 2, 3, 4))
+
+        model = timm.create_model(
+            f'tresnet_{arch}', features_only=True, out_indices=(1, 2, 3, 4)
+        )
     elif kind in ARCHS and arch in modes:
         model = TResNet(kind, norm_eval=False, **modes[arch])
     else:
         raise UserError(
             f'The backbone is {name!r}, expected resnet50, timm:ARCH or '
             f'ARCH:MODE with ARCH in {tuple(ARCHS)} and MODE in '
-            f'{tuple(modes)}')
+            f'{tuple(modes)}'
+        )
     model.train(training)  # mmdet's returns nothing
     return model
 
 
-def maps_of(model: nn.Module, x: Tensor,
-            dtype: torch.dtype) -> Sequence[Tensor]:
+def maps_of(model: nn.Module, x: Tensor, dtype: torch.dtype) -> Sequence[Tensor]:
     """Forward in ``dtype``; half precision by autocast, as in training."""
     half = dtype in (torch.bfloat16, torch.float16)
-    with torch.autocast(x.device.type, dtype if half else None,
-                        enabled=half):
+    with torch.autocast(x.device.type, dtype if half else None, enabled=half):
         return model(x)
 
 
-def train_step(model: nn.Module, x: Tensor,
-               dtype: torch.dtype = torch.float32) -> None:
+def train_step(model: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> None:
     """One forward and backward of a loss that reaches every map.
 
     The loss is the sum of the maps' mean squares; gradients are dropped.
@@ -97,8 +116,7 @@ def bytes_kept_by(forward: Callable[[], Any], own: Iterable[Tensor]) -> int:
     return sum(storages.values())
 
 
-def kept_bytes(model: nn.Module, x: Tensor,
-               dtype: torch.dtype = torch.float32) -> int:
+def kept_bytes(model: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> int:
     """Bytes that autograd keeps for backward after ``model(x)``.
 
     Args:
@@ -106,12 +124,14 @@ def kept_bytes(model: nn.Module, x: Tensor,
         x: Images of shape (N, 3, H, W).
         dtype: Type of the maps.
     """
-    return bytes_kept_by(partial(maps_of, model, x, dtype),
-                         (*model.parameters(), *model.buffers(), x))
+    return bytes_kept_by(
+        partial(maps_of, model, x, dtype), (*model.parameters(), *model.buffers(), x)
+    )
 
 
-def peak_bytes(model: nn.Module, x: Tensor,
-               dtype: torch.dtype = torch.float32) -> Optional[int]:
+def peak_bytes(
+    model: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32
+) -> int | None:
     """Peak memory of a training step beyond the model's, on CUDA only."""
     if not x.is_cuda:
         return None
@@ -124,8 +144,9 @@ def peak_bytes(model: nn.Module, x: Tensor,
     return torch.cuda.max_memory_allocated(x.device) - before
 
 
-def paired_times(steps: Dict[str, Callable[[], None]], repeats: int,
-                 device: torch.device) -> Dict[str, List[float]]:
+def paired_times(
+    steps: dict[str, Callable[[], None]], repeats: int, device: torch.device
+) -> dict[str, list[float]]:
     """Time several steps in turn, round by round.
 
     A machine's speed drifts, so only ratios within a round say something.
@@ -143,7 +164,7 @@ def paired_times(steps: Dict[str, Callable[[], None]], repeats: int,
         if device.type == 'cuda':
             torch.cuda.synchronize(device)
 
-    times: Dict[str, List[float]] = {name: [] for name in steps}
+    times: dict[str, list[float]] = {name: [] for name in steps}
     for round_ in range(repeats + 2):
         for name, step in steps.items():
             synchronise()
@@ -171,20 +192,26 @@ class Row(NamedTuple):
         infer, infer_ratio: Seconds of inference, in eval() without gradients.
         peak: MiB of a training step per image on CUDA, or None.
     """
+
     name: str
     params: int
     kept: float
     kept_ratio: float
-    train: Optional[float]
-    train_ratio: Optional[float]
-    infer: Optional[float]
-    infer_ratio: Optional[float]
-    peak: Optional[float]
+    train: float | None
+    train_ratio: float | None
+    infer: float | None
+    infer_ratio: float | None
+    peak: float | None
 
 
-def measure(names: Sequence[str], size: Tuple[int, int], batch: int,
-            dtype: torch.dtype, device: torch.device,
-            repeats: int) -> List[Row]:
+def measure(
+    names: Sequence[str],
+    size: tuple[int, int],
+    batch: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    repeats: int,
+) -> list[Row]:
     """Measure backbones in training mode and in inference, in one run.
 
     Args:
@@ -196,11 +223,12 @@ def measure(names: Sequence[str], size: Tuple[int, int], batch: int,
         repeats: Rounds that are timed; 0 for the memory alone.
     """
     weights = dtype if dtype == torch.float64 else torch.float32
-    x = torch.randn(batch, 3, *size, generator=torch.Generator()
-                    .manual_seed(0)).to(device, weights)
-    models: Dict[str, nn.Module] = {}
-    kept: Dict[str, float] = {}
-    peak: Dict[str, Optional[float]] = {}
+    x = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(
+        device, weights
+    )
+    models: dict[str, nn.Module] = {}
+    kept: dict[str, float] = {}
+    peak: dict[str, float | None] = {}
     for name in names:
         torch.manual_seed(0)
         model = build_backbone(name).to(device, weights)
@@ -213,25 +241,38 @@ def measure(names: Sequence[str], size: Tuple[int, int], batch: int,
     def infer(model: nn.Module) -> None:
         maps_of(model, x, dtype)
 
-    train: Dict[str, List[float]] = {}
-    inference: Dict[str, List[float]] = {}
+    train: dict[str, list[float]] = {}
+    inference: dict[str, list[float]] = {}
     if repeats:
         train = paired_times(
             {n: partial(train_step, m, x, dtype) for n, m in models.items()},
-            repeats, device)
+            repeats,
+            device,
+        )
         for model in models.values():
             model.eval()
         inference = paired_times(
-            {n: partial(infer, m) for n, m in models.items()}, repeats,
-            device)
+            {n: partial(infer, m) for n, m in models.items()}, repeats, device
+        )
 
-    def times(of: Dict[str, List[float]],
-              name: str) -> Tuple[Optional[float], Optional[float]]:
-        return (statistics.median(of[name]), ratio(of[name], of[names[0]])
-                ) if of else (None, None)
+    def times(
+        of: dict[str, list[float]], name: str
+    ) -> tuple[float | None, float | None]:
+        return (
+            (statistics.median(of[name]), ratio(of[name], of[names[0]]))
+            if of
+            else (None, None)
+        )
 
-    return [Row(name, sum(p.numel() for p in models[name].parameters()),
-                kept[name], kept[name] / kept[names[0]],
-                *times(train, name), *times(inference, name),
-                peak[name])
-            for name in names]
+    return [
+        Row(
+            name,
+            sum(p.numel() for p in models[name].parameters()),
+            kept[name],
+            kept[name] / kept[names[0]],
+            *times(train, name),
+            *times(inference, name),
+            peak[name],
+        )
+        for name in names
+    ]

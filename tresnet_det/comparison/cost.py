@@ -60,8 +60,7 @@ class _Detector:
             loader = deepcopy(cfg[name])
             loader.update(num_workers=0, persistent_workers=False)
             with DefaultScope.overwrite_default_scope('mmdet'):
-                batches.append(
-                    next(iter(Runner.build_dataloader(loader, seed=0))))
+                batches.append(next(iter(Runner.build_dataloader(loader, seed=0))))
         with DefaultScope.overwrite_default_scope('mmdet'):
             self.model: BaseModel = MODELS.build(deepcopy(cfg.model))
         self.model.to(device)
@@ -82,8 +81,11 @@ class _Detector:
         self.model(**deepcopy(self.test_batch), mode='predict')
 
     def kept(self) -> float:
-        own = (*self.model.parameters(), *self.model.buffers(),
-               self.train_batch['inputs'])
+        own = (
+            *self.model.parameters(),
+            *self.model.buffers(),
+            self.train_batch['inputs'],
+        )
         count = len(self.train_batch['inputs'])
         return bytes_kept_by(self.loss, own) / count / MIB
 
@@ -110,8 +112,7 @@ def _count_macs(cfg: Config, size: tuple[int, int]) -> int | str:
         return f'not counted: {error or type(error).__name__}'
 
 
-def measure_costs(cfgs: Mapping[str, Config],
-                  repeats: int = 5) -> dict[str, Cost]:
+def measure_costs(cfgs: Mapping[str, Config], repeats: int = 5) -> dict[str, Cost]:
     """Measures detectors side by side on the best device there is.
 
     Args:
@@ -125,25 +126,37 @@ def measure_costs(cfgs: Mapping[str, Config],
         detector.model.train()
         kept[name] = detector.kept()
     steps = {name: d.train_step for name, d in detectors.items()}
-    times['train'] = (paired_times(steps, repeats, device) if repeats else
-                      dict.fromkeys(detectors, []))
+    times['train'] = (
+        paired_times(steps, repeats, device)
+        if repeats
+        else dict.fromkeys(detectors, [])
+    )
     for detector in detectors.values():
         detector.model.eval()
     steps = {name: d.infer for name, d in detectors.items()}
-    times['infer'] = (paired_times(steps, repeats, device) if repeats else
-                      dict.fromkeys(detectors, []))
+    times['infer'] = (
+        paired_times(steps, repeats, device)
+        if repeats
+        else dict.fromkeys(detectors, [])
+    )
 
     costs = {}
     for name, detector in detectors.items():
         batches = detector.train_batch, detector.test_batch
         train, infer = (
             [len(batch['inputs']) / t for t in times[kind][name]]
-            for kind, batch in zip(('train', 'infer'), batches))
+            for kind, batch in zip(('train', 'infer'), batches)
+        )
         train_size, test_size = (
-            (len(batch['inputs']), *batch['inputs'].shape[-2:])
-            for batch in batches)
+            (len(batch['inputs']), *batch['inputs'].shape[-2:]) for batch in batches
+        )
         costs[name] = Cost(
             sum(p.numel() for p in detector.model.parameters()),
-            _count_macs(detector.cfg, test_size[1:]), kept[name], train,
-            infer, train_size, test_size)
+            _count_macs(detector.cfg, test_size[1:]),
+            kept[name],
+            train,
+            infer,
+            train_size,
+            test_size,
+        )
     return costs

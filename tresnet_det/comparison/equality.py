@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,46 @@ from mmengine.config import Config
 from ..common.errors import UserError
 from ..data.wrapped_datasets import innermost_datasets
 
-__all__ = ['annotations_of', 'check_batch', 'classes_of', 'dataset_of',
-           'differences', 'digest', 'evaluator_of']
+__all__ = [
+    'annotations_of',
+    'check_batch',
+    'classes_of',
+    'dataset_of',
+    'differences',
+    'digest',
+    'evaluator_of',
+]
 
 # What a training reads; other keys are helper variables that a config
 # computes these from, or say where and how a run is shown.
-_READ = frozenset((
-    'model', 'train_dataloader', 'val_dataloader', 'val_evaluator',
-    'train_cfg', 'val_cfg', 'optim_wrapper', 'param_scheduler',
-    'auto_scale_lr', 'custom_hooks', 'default_hooks', 'load_from',
-    'runner_type', 'randomness', 'data_preprocessor', 'sync_bn', 'compile',
-    'model_wrapper_cfg', 'find_unused_parameters', 'skip_corrupt_images',
-    'allow_class_subset'))
+_READ = frozenset(
+    (
+        'model',
+        'train_dataloader',
+        'val_dataloader',
+        'val_evaluator',
+        'train_cfg',
+        'val_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'auto_scale_lr',
+        'custom_hooks',
+        'default_hooks',
+        'load_from',
+        'runner_type',
+        'randomness',
+        'data_preprocessor',
+        'sync_bn',
+        'compile',
+        'model_wrapper_cfg',
+        'find_unused_parameters',
+        'skip_corrupt_images',
+        'allow_class_subset',
+    )
+)
 # Within these: how a run is logged, and where its data lie, of which the
 # annotations are compared by content.
-_CIRCUMSTANCES = ('randomness.seed', 'default_hooks.logger',
-                  'val_evaluator.ann_file')
+_CIRCUMSTANCES = ('randomness.seed', 'default_hooks.logger', 'val_evaluator.ann_file')
 _PLACES = ('_scope_', '.data_root', '.ann_file')
 
 
@@ -36,7 +60,8 @@ def _leaves(value: Any, name: str = '') -> Iterator[tuple[str, Any]]:
         for key in value:
             yield from _leaves(value[key], f'{name}.{key}' if name else key)
     elif isinstance(value, (list, tuple)) and any(
-            isinstance(item, (Mapping, list, tuple)) for item in value):
+        isinstance(item, (Mapping, list, tuple)) for item in value
+    ):
         for index, item in enumerate(value):
             yield from _leaves(item, f'{name}.{index}')
     else:
@@ -45,14 +70,15 @@ def _leaves(value: Any, name: str = '') -> Iterator[tuple[str, Any]]:
 
 def _read_by_run(cfg: Config) -> dict[str, Any]:
     """Dotted names and values of all that decides what a run computes."""
-    used = {key: value for key, value in cfg.to_dict().items()
-            if key in _READ}
+    used = {key: value for key, value in cfg.to_dict().items() if key in _READ}
     if not used.get('auto_scale_lr', {}).get('enable'):
         used.pop('auto_scale_lr', None)
-    leaves = {name: value for name, value in _leaves(used)
-              if not f'{name}.'.startswith(
-                  tuple(f'{c}.' for c in _CIRCUMSTANCES))
-              and not name.endswith(_PLACES)}
+    leaves = {
+        name: value
+        for name, value in _leaves(used)
+        if not f'{name}.'.startswith(tuple(f'{c}.' for c in _CIRCUMSTANCES))
+        and not name.endswith(_PLACES)
+    }
     for split, found in annotations_of(cfg).items():
         leaves[f'annotations.{split}'] = found
     return leaves
@@ -71,12 +97,14 @@ def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
         # MMDetection's --resume takes load_from out of the config.
         left.pop('load_from', None)
         right.pop('load_from', None)
-    return {name: (left.get(name), right.get(name))
-            for name in sorted({*left, *right})
-            if left.get(name) != right.get(name)}
+    return {
+        name: (left.get(name), right.get(name))
+        for name in sorted({*left, *right})
+        if left.get(name) != right.get(name)
+    }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sha256(file: Path, _changed: int) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
@@ -97,12 +125,15 @@ def annotations_of(cfg: Config) -> dict[str, list[str]]:
     written: Mapping | None = cfg.get('compared_annotations')
     if written:
         return {split: list(found) for split, found in written.items()}
-    return {split: [digest(Path(part.get('data_root') or '',
-                                part['ann_file']))
-                    for part in innermost_datasets(
-                        cfg[f'{split}_dataloader'].dataset)
-                    if part.get('ann_file')]
-            for split in ('train', 'val') if cfg.get(f'{split}_dataloader')}
+    return {
+        split: [
+            digest(Path(part.get('data_root') or '', part['ann_file']))
+            for part in innermost_datasets(cfg[f'{split}_dataloader'].dataset)
+            if part.get('ann_file')
+        ]
+        for split in ('train', 'val')
+        if cfg.get(f'{split}_dataloader')
+    }
 
 
 def dataset_of(loader: Config) -> Config:
@@ -113,8 +144,10 @@ def dataset_of(loader: Config) -> Config:
     """
     found = list(innermost_datasets(loader.dataset))
     if len(found) != 1:
-        raise UserError(f'a comparison needs one data set to evaluate on, not '
-                        f'the {len(found)} of {loader.dataset.type}')
+        raise UserError(
+            f'a comparison needs one data set to evaluate on, not '
+            f'the {len(found)} of {loader.dataset.type}'
+        )
     return found[0]
 
 
@@ -130,7 +163,8 @@ def evaluator_of(cfg: Config) -> Config:
     if not isinstance(evaluator, Mapping) or not evaluator.get('ann_file'):
         raise UserError(
             f'{cfg.filename}: val_evaluator is {evaluator}, but a comparison '
-            'needs one CocoMetric with an ann_file')
+            'needs one CocoMetric with an ann_file'
+        )
     return evaluator
 
 
@@ -148,8 +182,7 @@ def check_batch(cfg: Config, processes: int) -> None:
             ``auto_scale_lr`` names, and the rate is not scaled.
     """
     scale = cfg.get('auto_scale_lr') or {}
-    base, images = (scale.get('base_batch_size'),
-                    cfg.train_dataloader.batch_size)
+    base, images = (scale.get('base_batch_size'), cfg.train_dataloader.batch_size)
     steps = cfg.optim_wrapper.get('accumulative_counts', 1)
     batch = images * processes * steps
     if base and base != batch and not scale.get('enable'):
@@ -158,4 +191,5 @@ def check_batch(cfg: Config, processes: int) -> None:
             f'images, but {processes} processes x {images} images are '
             f'{batch}. Give the right --gpus, or scale the rate: '
             '--cfg-options auto_scale_lr.enable=True, or say that it is meant '
-            f'for this batch: auto_scale_lr.base_batch_size={batch}')
+            f'for this batch: auto_scale_lr.base_batch_size={batch}'
+        )

@@ -34,8 +34,11 @@ def _minutes(runs: Sequence[Run]) -> float:
     lines = [line for r in runs for line in read_scalars(r.work_dir)]
 
     def logged(val: bool) -> float | None:
-        times = [line['time'] for line in lines
-                 if 'time' in line and ('loss' not in line) == val]
+        times = [
+            line['time']
+            for line in lines
+            if 'time' in line and ('loss' not in line) == val
+        ]
         return statistics.median(times) if times else None
 
     train, val = logged(False), logged(True)
@@ -46,11 +49,9 @@ def _minutes(runs: Sequence[Run]) -> float:
     if run.by_epoch:
         steps *= _batches(cfg, 'train', processes)
     evaluations = run.length // cfg.train_cfg.get('val_interval', 1) + 1
-    if any(hook['type'] == 'ValLossHook'
-           for hook in cfg.get('custom_hooks') or []):
+    if any(hook['type'] == 'ValLossHook' for hook in cfg.get('custom_hooks') or []):
         evaluations += evaluations - 1
-    return (steps * train
-            + evaluations * _batches(cfg, 'val', processes) * val) / 60
+    return (steps * train + evaluations * _batches(cfg, 'val', processes) * val) / 60
 
 
 def plan_table(arms: Sequence[Sequence[Run]], estimate: bool = True) -> str:
@@ -63,8 +64,11 @@ def plan_table(arms: Sequence[Sequence[Run]], estimate: bool = True) -> str:
         arms: The runs of each arm.
         estimate: Tell the minutes that are left.
     """
-    rows = [['arm', 'run', 'state', 'processes x images', 'folder',
-             'minutes left'][:None if estimate else -1]]
+    rows = [
+        ['arm', 'run', 'state', 'processes x images', 'folder', 'minutes left'][
+            : None if estimate else -1
+        ]
+    ]
     total = 0.0
     for runs in arms:
         rest = [run for run in runs if run.gpus and not run.finished]
@@ -72,8 +76,15 @@ def plan_table(arms: Sequence[Sequence[Run]], estimate: bool = True) -> str:
         for run in runs:
             left = minutes * (1 - run.done / run.length) * (run in rest)
             total += left
-            rows.append([run.arm, run.label, run.state, run.batch,
-                         str(run.work_dir), *([f'{left:.1f}'] * estimate)])
+            rows.append(
+                [
+                    run.arm,
+                    run.label,
+                    run.state,
+                    run.batch,
+                    str(run.work_dir),
+                    *([f'{left:.1f}'] * estimate),
+                ]
+            )
     table = AsciiTable(rows).table
-    return table if not estimate else (
-        f'{table}\n{total / 60:.2f} hours left')
+    return table if not estimate else (f'{table}\n{total / 60:.2f} hours left')

@@ -46,13 +46,16 @@ def read_findings(run: Run) -> Findings:
         run: A finished run whose detections are written.
     """
     with redirect_stdout(io.StringIO()):  # COCOeval's own tables
-        evaluation = evaluate_boxes(evaluator_of(run.cfg).ann_file,
-                                    run.detections, classes_of(run.cfg))
+        evaluation = evaluate_boxes(
+            evaluator_of(run.cfg).ann_file, run.detections, classes_of(run.cfg)
+        )
     figures = coco_figures(evaluation)
     # IoU thresholds, recall levels, classes; all areas, 100 detections.
     precision = evaluation.eval['precision'][..., 0, -1]
-    names = {category['id']: category['name'] for category in
-             evaluation.cocoGt.loadCats(evaluation.params.catIds)}
+    names = {
+        category['id']: category['name']
+        for category in evaluation.cocoGt.loadCats(evaluation.params.catIds)
+    }
     classes = {}
     for index, category in enumerate(evaluation.params.catIds):
         # -1 marks a class without objects in all its entries.
@@ -61,14 +64,17 @@ def read_findings(run: Run) -> Findings:
     scalars = read_scalars(run.work_dir)
 
     def curve(key: str) -> np.ndarray:
-        return np.array([(line['step'], line[key]) for line in scalars
-                         if key in line], float).reshape(-1, 2)
+        return np.array(
+            [(line['step'], line[key]) for line in scalars if key in line], float
+        ).reshape(-1, 2)
 
     val_ap = curve('coco/bbox_mAP')
-    val_ap = np.vstack([val_ap[val_ap[:, 0] < run.length],
-                        (run.length, figures['AP'])])
+    val_ap = np.vstack([val_ap[val_ap[:, 0] < run.length], (run.length, figures['AP'])])
     return Findings(
-        figures, classes,
-        {iou: precision[index][:, seen].mean(axis=1)
-         for iou, index in IOUS.items()},
-        curve('loss'), curve('val_loss'), val_ap)
+        figures,
+        classes,
+        {iou: precision[index][:, seen].mean(axis=1) for iou, index in IOUS.items()},
+        curve('loss'),
+        curve('val_loss'),
+        val_ap,
+    )

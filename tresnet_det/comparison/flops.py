@@ -4,8 +4,9 @@ The model stands on the meta device, which knows shapes alone: no weights, no
 data, and a second a detector instead of the half a minute that tracing it on
 one CPU core takes.
 """
+
 from copy import deepcopy
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import torch
 from mmdet.registry import MODELS
@@ -26,11 +27,12 @@ class Complexity(NamedTuple):
         params: Number of parameters, frozen ones and the head's included.
         macs: Multiply-adds of one image.
     """
+
     params: int
     macs: int
 
 
-def detector_complexity(cfg: Config, size: Tuple[int, int]) -> Complexity:
+def detector_complexity(cfg: Config, size: tuple[int, int]) -> Complexity:
     """Counts parameters and multiply-adds of a single-stage detector.
 
     Counted are convolutions and matrix products of backbone, neck and head,
@@ -51,29 +53,34 @@ def detector_complexity(cfg: Config, size: Tuple[int, int]) -> Complexity:
     """
     try:
         # Parts that mmengine itself builds are looked up in the default scope.
-        with DefaultScope.overwrite_default_scope(
-                cfg.get('default_scope', 'mmdet')), torch.device('meta'):
+        with (
+            DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmdet')),
+            torch.device('meta'),
+        ):
             model = MODELS.build(deepcopy(cfg.model))  # DETR writes to it
             image = torch.empty(1, 3, *size)
         if getattr(model, 'with_roi_head', False):
-            raise ValueError('the cost of its second stage depends on the '
-                             'proposals')
+            raise ValueError('the cost of its second stage depends on the proposals')
         model.eval()
         # DETR looks there for the padding.
-        sample = DetDataSample(metainfo=dict(
-            img_shape=size, batch_input_shape=size, pad_shape=size))
+        sample = DetDataSample(
+            metainfo=dict(img_shape=size, batch_input_shape=size, pad_shape=size)
+        )
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(image, [sample], mode='tensor')
     except Exception as error:  # each operator has its own
-        reason = ': '.join(filter(None, [
-            type(error).__name__, *str(error).strip().splitlines()[:1]]))
+        reason = ': '.join(
+            filter(None, [type(error).__name__, *str(error).strip().splitlines()[:1]])
+        )
         raise UserError(
             f'{cfg.model.type} cannot be counted without data ({reason}); '
             "expected is one stage of torch's operators. MMDetection's "
-            'tools/analysis_tools/get_flops.py counts on images') from error
+            'tools/analysis_tools/get_flops.py counts on images'
+        ) from error
     # torch counts a multiplication and an addition as two.
-    return Complexity(sum(p.numel() for p in model.parameters()),
-                      counter.get_total_flops() // 2)
+    return Complexity(
+        sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2
+    )
 
 
 def backbone_name(cfg: Config) -> str:

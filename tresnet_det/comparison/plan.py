@@ -11,8 +11,15 @@ from typing import Any
 from mmengine.config import Config
 
 from ..common.errors import UserError
-from .equality import (annotations_of, check_batch, classes_of, dataset_of,
-                       differences, digest, evaluator_of)
+from .equality import (
+    annotations_of,
+    check_batch,
+    classes_of,
+    dataset_of,
+    differences,
+    digest,
+    evaluator_of,
+)
 from .run import Run
 
 __all__ = ['check_comparable', 'config_of', 'plan_arm']
@@ -20,23 +27,27 @@ __all__ = ['check_comparable', 'config_of', 'plan_arm']
 
 def _logged_configs(work_dir: Path) -> list[Path]:
     """The configs that the trainings in a work folder wrote down."""
-    return (sorted(work_dir.glob('*/vis_data/config.py'))
-            or sorted(work_dir.glob('*.py')
-                      if any(work_dir.glob('*/*.log')) else (),
-                      key=lambda path: path.stat().st_mtime_ns))
+    return sorted(work_dir.glob('*/vis_data/config.py')) or sorted(
+        work_dir.glob('*.py') if any(work_dir.glob('*/*.log')) else (),
+        key=lambda path: path.stat().st_mtime_ns,
+    )
 
 
 def _work_dirs(folder: Path) -> list[Path]:
     """The folder itself if a training logged there, else such below it."""
     if _logged_configs(folder):
         return [folder]
-    found = [path for path in sorted(folder.iterdir())
-             if path.is_dir() and _logged_configs(path)]
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and _logged_configs(path)
+    ]
     if not found:
         raise FileNotFoundError(
             f'neither {folder} nor a folder in it holds the log and config of '
             'a training: expected a config file (.py), the work folder of a '
-            'training, or a folder of such work folders')
+            'training, or a folder of such work folders'
+        )
     return found
 
 
@@ -47,11 +58,9 @@ def config_of(work_dir: Path) -> Config:
 
 def _with_data(cfg: Config, root: str) -> None:
     """Lets a config read its data from another folder."""
-    old = cfg.get('data_root') or dataset_of(
-        cfg.val_dataloader).get('data_root')
+    old = cfg.get('data_root') or dataset_of(cfg.val_dataloader).get('data_root')
     if not old:
-        raise UserError(
-            f'{cfg.filename} names no data_root that --data could replace')
+        raise UserError(f'{cfg.filename} names no data_root that --data could replace')
     old, root = old.rstrip('/'), root.rstrip('/')
 
     def moved(value: Any) -> Any:
@@ -61,16 +70,20 @@ def _with_data(cfg: Config, root: str) -> None:
         elif isinstance(value, (list, tuple)):
             return type(value)(map(moved, value))
         elif isinstance(value, str) and f'{value}/'.startswith(f'{old}/'):
-            return root + value[len(old):]
+            return root + value[len(old) :]
         return value
 
     moved(cfg._cfg_dict)
 
 
-def plan_arm(given: Path, out_dir: Path, seeds: Sequence[int],
-             data: str | None = None,
-             options: Mapping[str, Any] | None = None,
-             gpus: int = 1) -> list[Run]:
+def plan_arm(
+    given: Path,
+    out_dir: Path,
+    seeds: Sequence[int],
+    data: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    gpus: int = 1,
+) -> list[Run]:
     """The runs of one arm.
 
     Args:
@@ -95,19 +108,29 @@ def plan_arm(given: Path, out_dir: Path, seeds: Sequence[int],
             cfg = config_of(folder)
             if data:
                 _with_data(cfg, data)
-            runs.append(Run(given.name, folder.name, cfg, folder,
-                            out_dir / given.name / folder.name))
+            runs.append(
+                Run(
+                    given.name,
+                    folder.name,
+                    cfg,
+                    folder,
+                    out_dir / given.name / folder.name,
+                )
+            )
         _check_same(runs)
         if not any(run.finished for run in runs):
             raise UserError(
                 f'no training in {given} is finished: '
                 + ', '.join(f'{run.label} {run.state}' for run in runs)
                 + '. Go on with tools/train.py --resume, or give its config '
-                'to train it here')
+                'to train it here'
+            )
         return runs
     if len(set(seeds)) < len(seeds):
-        raise UserError(f'--seeds {" ".join(map(str, seeds))} names a seed '
-                        'twice, which would be the same run')
+        raise UserError(
+            f'--seeds {" ".join(map(str, seeds))} names a seed '
+            'twice, which would be the same run'
+        )
     base = Config.fromfile(given)
     base.merge_from_dict(dict(options or {}))
     if data:
@@ -122,8 +145,18 @@ def plan_arm(given: Path, out_dir: Path, seeds: Sequence[int],
         cfg.work_dir = str(work_dir)
         run = Run(given.stem, f'seed_{seed}', cfg, work_dir, work_dir, gpus)
         if run.done:
-            _check_same([run, Run(run.arm, 'in the folder',
-                                  config_of(work_dir), work_dir, work_dir)])
+            _check_same(
+                [
+                    run,
+                    Run(
+                        run.arm,
+                        'in the folder',
+                        config_of(work_dir),
+                        work_dir,
+                        work_dir,
+                    ),
+                ]
+            )
         runs.append(run)
     return runs
 
@@ -136,12 +169,14 @@ def _check_same(runs: Sequence[Run]) -> None:
         if None not in processes and processes[0] != processes[1]:
             found['processes'] = processes
         if found:
-            lines = '\n'.join(f'  {name}: {a!r} and {b!r}'
-                              for name, (a, b) in found.items())
+            lines = '\n'.join(
+                f'  {name}: {a!r} and {b!r}' for name, (a, b) in found.items()
+            )
             raise UserError(
                 f'{runs[0].work_dir} and {run} differ in more than the '
                 f'seed, so they are not one arm:\n{lines}\n'
-                'give them as arms of their own, or another --out-dir')
+                'give them as arms of their own, or another --out-dir'
+            )
 
 
 def check_comparable(arms: Sequence[Sequence[Run]]) -> None:
@@ -153,20 +188,26 @@ def check_comparable(arms: Sequence[Sequence[Run]]) -> None:
     """
     names = [runs[0].arm for runs in arms]
     if len(set(names)) < len(names):
-        raise UserError(f'two arms have the same name: {names}; copy one of '
-                        'the configs to a file of another name')
+        raise UserError(
+            f'two arms have the same name: {names}; copy one of '
+            'the configs to a file of another name'
+        )
     tasks: dict[tuple, tuple[Run, Path]] = {}
     for run in (run for runs in arms for run in runs):
         truth = Path(evaluator_of(run.cfg).ann_file)
         if not truth.is_file():
             raise FileNotFoundError(
                 f'{run}: the val annotations {truth} are not there; --data '
-                'names the folder of the data set')
+                'names the folder of the data set'
+            )
         tasks.setdefault((digest(truth), classes_of(run.cfg)), (run, truth))
     if len(tasks) > 1:
         raise UserError(
             'the runs are evaluated on different data, so their AP cannot be '
-            'compared:\n' + '\n'.join(
+            'compared:\n'
+            + '\n'.join(
                 f'  {run}: {truth} (sha256 {sha[:12]}), classes '
-                f"{classes or 'of the data set'}"
-                for (sha, classes), (run, truth) in tasks.items()))
+                f'{classes or "of the data set"}'
+                for (sha, classes), (run, truth) in tasks.items()
+            )
+        )

@@ -15,8 +15,9 @@ __all__ = ['plot_curves', 'plot_precision']
 COLOURS = ('tab:blue', 'tab:orange', 'tab:green', 'tab:red', 'tab:purple')
 
 
-def _lines(axes: Axes, curves: Sequence[np.ndarray], colour: str, name: str,
-           style: str) -> None:
+def _lines(
+    axes: Axes, curves: Sequence[np.ndarray], colour: str, name: str, style: str
+) -> None:
     """Each seed's curve, thin, and their mean where all have a value."""
     curves = [curve for curve in curves if len(curve)]
     for curve in curves:
@@ -24,14 +25,16 @@ def _lines(axes: Axes, curves: Sequence[np.ndarray], colour: str, name: str,
     if curves:
         steps = [curve[:, 0].tolist() for curve in curves]
         common = sorted(set(steps[0]).intersection(*steps[1:]))
-        mean = [np.mean([curve[s.index(step), 1]
-                         for curve, s in zip(curves, steps)])
-                for step in common]
+        mean = [
+            np.mean([curve[s.index(step), 1] for curve, s in zip(curves, steps)])
+            for step in common
+        ]
         axes.plot(common, mean, style, color=colour, label=name)
 
 
-def plot_curves(arms: Mapping[str, Sequence[Findings]], unit: str,
-                out_dir: Path) -> list[Path]:
+def plot_curves(
+    arms: Mapping[str, Sequence[Findings]], unit: str, out_dir: Path
+) -> list[Path]:
     """Draws AP and losses over the training; thin lines are single seeds.
 
     Args:
@@ -39,8 +42,10 @@ def plot_curves(arms: Mapping[str, Sequence[Findings]], unit: str,
         unit: What evaluations are counted in, 'epoch' or 'iteration'.
         out_dir: Where ``ap.png`` and ``loss.png`` go.
     """
-    ap, loss = (Figure(figsize=(8, 5), layout='constrained'),
-                Figure(figsize=(12, 5), layout='constrained'))
+    ap, loss = (
+        Figure(figsize=(8, 5), layout='constrained'),
+        Figure(figsize=(12, 5), layout='constrained'),
+    )
     ap_axes = ap.subplots()
     train_axes, val_axes = loss.subplots(1, 2, sharey=True)
     for (name, runs), colour in zip(arms.items(), COLOURS):
@@ -49,9 +54,12 @@ def plot_curves(arms: Mapping[str, Sequence[Findings]], unit: str,
         _lines(val_axes, [r.val_loss for r in runs], colour, name, 'o-')
     ap_axes.set(xlabel=unit, ylabel='AP on the val split', ylim=(0, None))
     train_axes.set(xlabel='iteration', ylabel='loss', title='training')
-    val_axes.set(xlabel=unit, title='val split' if any(
-        len(r.val_loss) for runs in arms.values() for r in runs) else
-        'val split: not computed (needs ValLossHook)')
+    val_axes.set(
+        xlabel=unit,
+        title='val split'
+        if any(len(r.val_loss) for runs in arms.values() for r in runs)
+        else 'val split: not computed (needs ValLossHook)',
+    )
     for axes in (ap_axes, train_axes, val_axes):
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
@@ -59,8 +67,7 @@ def plot_curves(arms: Mapping[str, Sequence[Findings]], unit: str,
     return [_write(ap, out_dir / 'ap.png'), _write(loss, out_dir / 'loss.png')]
 
 
-def plot_precision(arms: Mapping[str, Sequence[Findings]],
-                   out_dir: Path) -> Path:
+def plot_precision(arms: Mapping[str, Sequence[Findings]], out_dir: Path) -> Path:
     """Draws precision over recall: mean of classes and seeds, and the range
     of the seeds.
 
@@ -74,10 +81,10 @@ def plot_precision(arms: Mapping[str, Sequence[Findings]],
         for (name, runs), colour in zip(arms.items(), COLOURS):
             curves = np.array([r.precision[iou] for r in runs])
             axes.plot(recall, curves.mean(axis=0), color=colour, label=name)
-            axes.fill_between(recall, curves.min(axis=0), curves.max(axis=0),
-                              color=colour, alpha=0.2)
-        axes.set(title=f'IoU {iou}', xlabel='recall', xlim=(0, 1),
-                 ylim=(0, 1))
+            axes.fill_between(
+                recall, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2
+            )
+        axes.set(title=f'IoU {iou}', xlabel='recall', xlim=(0, 1), ylim=(0, 1))
         axes.grid(alpha=0.3)
         axes.legend()
     figure.axes[0].set_ylabel('precision')

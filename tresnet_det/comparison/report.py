@@ -19,9 +19,9 @@ from mmengine.registry import DefaultScope
 from mmengine.utils.dl_utils import collect_env
 
 from ..common.atomic import written_whole
-from .benchmark import ratio
 from ..common.errors import UserError
 from ..evaluation.figures import COCO_FIGURES, draw_detections
+from .benchmark import ratio
 from .cost import Cost, measure_costs
 from .equality import dataset_of, differences, evaluator_of
 from .evaluation import Findings, read_findings
@@ -32,8 +32,10 @@ from .training import commit
 __all__ = ['spread', 'write_report']
 
 # arXiv:2003.13630v3: rows of the table of arms, of which only AP is reported.
-PAPER = [[f'*{name} (the paper, COCO)*', '*not said*', f'*{ap}*', *'-----']
-         for name, ap in (('ResNet-50', 42.8), ('TResNet-M', 44.0))]
+PAPER = [
+    [f'*{name} (the paper, COCO)*', '*not said*', f'*{ap}*', *'-----']
+    for name, ap in (('ResNet-50', 42.8), ('TResNet-M', 44.0))
+]
 
 
 def spread(values: Sequence[float]) -> float | None:
@@ -42,8 +44,12 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ['| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|',
-            *('| ' + ' | '.join(row) + ' |' for row in rows), '']
+    return [
+        '| ' + ' | '.join(head) + ' |',
+        '|---' * len(head) + '|',
+        *('| ' + ' | '.join(row) + ' |' for row in rows),
+        '',
+    ]
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -57,22 +63,26 @@ def _mean(values: Sequence[float]) -> str:
     return text if deviation is None else f'{text} ± {100 * deviation:.1f}'
 
 
-def _verdict(names: Sequence[str],
-             aps: Sequence[Sequence[float]]) -> str:
+def _verdict(names: Sequence[str], aps: Sequence[Sequence[float]]) -> str:
     """How far the difference of two arms exceeds the spread over seeds."""
     (first, second), (one, other) = names, aps
     if not one or not other:
         return 'There is no difference to state: an arm has no finished run.'
     gap = 100 * (statistics.mean(other) - statistics.mean(one))
-    text = (f'{second} minus {first}: **{gap:+.1f} AP** '
-            f'({len(one)} and {len(other)} seeds).')
+    text = (
+        f'{second} minus {first}: **{gap:+.1f} AP** '
+        f'({len(one)} and {len(other)} seeds).'
+    )
     if len(one) < 2 or len(other) < 2:
-        return text + (' With a single seed an arm nothing can be said of the '
-                       'spread.')
+        return text + (' With a single seed an arm nothing can be said of the spread.')
     degrees = len(one) + len(other) - 2
     pooled = 100 * math.sqrt(
-        ((len(one) - 1) * statistics.variance(one)
-         + (len(other) - 1) * statistics.variance(other)) / degrees)
+        (
+            (len(one) - 1) * statistics.variance(one)
+            + (len(other) - 1) * statistics.variance(other)
+        )
+        / degrees
+    )
     if pooled == 0:
         return text + ' The seeds of each arm agree to the last digit.'
     apart = min(other) > max(one) or min(one) > max(other)
@@ -81,29 +91,43 @@ def _verdict(names: Sequence[str],
         f'AP, so the difference is {abs(gap) / pooled:.1f} times the spread; '
         f'its standard error is '
         f'{pooled * math.sqrt(1 / len(one) + 1 / len(other)):.1f} AP. '
-        + ('No seed of one arm reaches any of the other.' if apart else
-           'The seeds of the arms overlap.'))
+        + (
+            'No seed of one arm reaches any of the other.'
+            if apart
+            else 'The seeds of the arms overlap.'
+        )
+    )
 
 
-def _runs_table(arms: Sequence[Sequence[Run]],
-                found: Mapping[Run, Findings]) -> list[str]:
+def _runs_table(
+    arms: Sequence[Sequence[Run]], found: Mapping[Run, Findings]
+) -> list[str]:
     rows = []
     for run in (run for runs in arms for run in runs):
-        figures = [f'{100 * value:.1f}' if value >= 0 else 'n/a'
-                   for value in found[run].figures.values()
-                   ] if run in found else ['-'] * len(COCO_FIGURES)
+        figures = (
+            [
+                f'{100 * value:.1f}' if value >= 0 else 'n/a'
+                for value in found[run].figures.values()
+            ]
+            if run in found
+            else ['-'] * len(COCO_FIGURES)
+        )
         rows.append([run.arm, run.label, run.state, run.batch, *figures])
-    lines = _table(['arm', 'run', 'state', 'processes x images',
-                    *COCO_FIGURES], rows)
+    lines = _table(['arm', 'run', 'state', 'processes x images', *COCO_FIGURES], rows)
     for run in (run for runs in arms for run in runs):
         if run.failure.exists():
-            lines += [f'{run} failed:', '', '```',
-                      run.failure.read_text().strip(), '```', '']
+            lines += [
+                f'{run} failed:',
+                '',
+                '```',
+                run.failure.read_text().strip(),
+                '```',
+                '',
+            ]
     return lines
 
 
-def _cost_table(names: Sequence[str],
-                costs: Mapping[str, Cost]) -> list[str]:
+def _cost_table(names: Sequence[str], costs: Mapping[str, Cost]) -> list[str]:
     base = costs[names[0]]
 
     def cell(value: float, other: float, digits: int) -> str:
@@ -111,31 +135,45 @@ def _cost_table(names: Sequence[str],
 
     def speed(times: str, name: str) -> str:
         own, first = getattr(costs[name], times), getattr(base, times)
-        return '-' if not own else (
-            f'{statistics.median(own):.2f} ({ratio(own, first):.2f})')
+        return (
+            '-'
+            if not own
+            else (f'{statistics.median(own):.2f} ({ratio(own, first):.2f})')
+        )
 
     def macs(name: str) -> str:
         count, first = costs[name].macs, base.macs
         if isinstance(count, str):
             return count
-        return f'{count / 1e9:.1f}' if isinstance(first, str) else cell(
-            count / 1e9, first / 1e9, 1)
+        return (
+            f'{count / 1e9:.1f}'
+            if isinstance(first, str)
+            else cell(count / 1e9, first / 1e9, 1)
+        )
 
     def size(of: tuple[int, int, int]) -> str:
         return f'{of[0]} of {of[1]}x{of[2]}'
 
     rows = [
-        ['parameters, M', *(cell(costs[n].params / 1e6, base.params / 1e6, 1)
-                            for n in names)],
+        [
+            'parameters, M',
+            *(cell(costs[n].params / 1e6, base.params / 1e6, 1) for n in names),
+        ],
         ['multiply-adds at the test size, G', *map(macs, names)],
-        ['kept for backward, MiB per image', *(
-            cell(costs[n].kept, base.kept, 1) for n in names)],
+        [
+            'kept for backward, MiB per image',
+            *(cell(costs[n].kept, base.kept, 1) for n in names),
+        ],
         ['training, images/s', *(speed('train', n) for n in names)],
         ['inference, images/s', *(speed('infer', n) for n in names)],
-        ['batch in training, height x width', *(
-            size(costs[n].train_size) for n in names)],
-        ['batch in inference, height x width', *(
-            size(costs[n].test_size) for n in names)],
+        [
+            'batch in training, height x width',
+            *(size(costs[n].train_size) for n in names),
+        ],
+        [
+            'batch in inference, height x width',
+            *(size(costs[n].test_size) for n in names),
+        ],
     ]
     return _table(['', *names], rows)
 
@@ -145,17 +183,21 @@ def _cost_part(cfgs: Mapping[str, Config], repeats: int) -> list[str]:
         costs = measure_costs(cfgs, repeats)
     # What the trainings found is not lost for it, whatever happens here.
     except Exception as error:
-        return ['## Cost', '',
-                f'Not measured: {type(error).__name__}: {error}', '']
-    return ['## Cost', '',
-            'Whole detectors with random weights, one process, in brackets '
-            'the ratio to the first arm; times paired, '
-            f'{repeats} rounds, medians; on {_hardware()}.', '',
-            *_cost_table(list(cfgs), costs)]
+        return ['## Cost', '', f'Not measured: {type(error).__name__}: {error}', '']
+    return [
+        '## Cost',
+        '',
+        'Whole detectors with random weights, one process, in brackets '
+        'the ratio to the first arm; times paired, '
+        f'{repeats} rounds, medians; on {_hardware()}.',
+        '',
+        *_cost_table(list(cfgs), costs),
+    ]
 
 
-def _detections_part(runs: Mapping[str, Run | None], plots: Path,
-                     max_images: int) -> list[str]:
+def _detections_part(
+    runs: Mapping[str, Run | None], plots: Path, max_images: int
+) -> list[str]:
     """Pictures of the first images, where each arm has a finished run."""
     shown = {name: run for name, run in runs.items() if run}
     if len(shown) < len(runs):
@@ -163,27 +205,39 @@ def _detections_part(runs: Mapping[str, Run | None], plots: Path,
     cfg = next(iter(shown.values())).cfg
     try:
         with DefaultScope.overwrite_default_scope('mmdet'):
-            data = DATASETS.build(dict(
-                dataset_of(cfg.val_dataloader), lazy_init=True))
+            data = DATASETS.build(dict(dataset_of(cfg.val_dataloader), lazy_init=True))
         files = draw_detections(
             data.ann_file,
             {name: run.detections for name, run in shown.items()},
-            data.data_prefix['img'], plots / 'detections',
-            max_images=max_images)
+            data.data_prefix['img'],
+            plots / 'detections',
+            max_images=max_images,
+        )
     except (OSError, UserError, KeyError) as error:
         return ['## Detections', '', f'Not drawn: {error}', '']
-    return ['## Detections', '', 'The first images of the val split, '
-            "each arm's first finished run, scores from 0.3.", '',
-            *(f'![{f.stem}](<plots/detections/{f.name}>)' for f in files), '']
+    return [
+        '## Detections',
+        '',
+        'The first images of the val split, '
+        "each arm's first finished run, scores from 0.3.",
+        '',
+        *(f'![{f.stem}](<plots/detections/{f.name}>)' for f in files),
+        '',
+    ]
 
 
 def _hardware() -> str:
     device = torch.device(get_device())
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
-    model = next((line.partition(':')[2].strip()
-                  for line in Path('/proc/cpuinfo').read_text().splitlines()
-                  if line.startswith('model name')), platform.processor())
+    model = next(
+        (
+            line.partition(':')[2].strip()
+            for line in Path('/proc/cpuinfo').read_text().splitlines()
+            if line.startswith('model name')
+        ),
+        platform.processor(),
+    )
     return f'{model}, {torch.get_num_threads()} threads, no GPU'
 
 
@@ -192,15 +246,21 @@ def _code_of(runs: Sequence[Run]) -> list[str]:
     records = set()
     for run in runs:
         file = run.work_dir / 'started.jsonl'
-        records |= {json.loads(line)['code']
-                    for line in file.read_text().splitlines()
-                    } if file.exists() else {'not recorded'}
+        records |= (
+            {json.loads(line)['code'] for line in file.read_text().splitlines()}
+            if file.exists()
+            else {'not recorded'}
+        )
     return sorted(records)
 
 
-def write_report(arms: Sequence[Sequence[Run]], out_dir: Path,
-                 command: str, repeats: int = 5,
-                 max_images: int = 6) -> Path:
+def write_report(
+    arms: Sequence[Sequence[Run]],
+    out_dir: Path,
+    command: str,
+    repeats: int = 5,
+    max_images: int = 6,
+) -> Path:
     """Writes ``report.md``, ``figures.json`` and ``plots/`` into ``out_dir``.
 
     Means are over an arm's finished runs; runs that failed or stopped are
@@ -214,78 +274,171 @@ def write_report(arms: Sequence[Sequence[Run]], out_dir: Path,
         max_images: Pictures with detections side by side.
     """
     names = [runs[0].arm for runs in arms]
-    found = {run: read_findings(run) for runs in arms for run in runs
-             if run.is_evaluated}
-    of_arm = {name: [found[run] for run in runs if run in found]
-              for name, runs in zip(names, arms)}
+    found = {
+        run: read_findings(run) for runs in arms for run in runs if run.is_evaluated
+    }
+    of_arm = {
+        name: [found[run] for run in runs if run in found]
+        for name, runs in zip(names, arms)
+    }
     first = arms[0][0]
     plots = out_dir / 'plots'
 
-    lines = [f"# {' against '.join(names)}", '', f'    {command}', '',
-             '## AP', '',
-             f'Box AP in percent on `{evaluator_of(first.cfg).ann_file}`, '
-             'pycocotools, last checkpoint; mean ± standard deviation over '
-             'seeds.', '']
+    lines = [
+        f'# {" against ".join(names)}',
+        '',
+        f'    {command}',
+        '',
+        '## AP',
+        '',
+        f'Box AP in percent on `{evaluator_of(first.cfg).ann_file}`, '
+        'pycocotools, last checkpoint; mean ± standard deviation over '
+        'seeds.',
+        '',
+    ]
     lines += _table(
         ['arm', 'seeds', *COCO_FIGURES],
-        [*([name, f'{len(of_arm[name])} of {len(runs)}', *(
-            _mean([f.figures[figure] for f in of_arm[name]])
-            for figure in COCO_FIGURES)]
-           for name, runs in zip(names, arms)), *PAPER])
-    lines += ['The last rows are reported in arXiv:2003.13630v3, for COCO '
-              'val2017, FCOS with enhancements of ATSS, 70 epochs, batch 48; '
-              'they were not measured here, and compare with the others only '
-              'for that data and recipe.', '']
+        [
+            *(
+                [
+                    name,
+                    f'{len(of_arm[name])} of {len(runs)}',
+                    *(
+                        _mean([f.figures[figure] for f in of_arm[name]])
+                        for figure in COCO_FIGURES
+                    ),
+                ]
+                for name, runs in zip(names, arms)
+            ),
+            *PAPER,
+        ],
+    )
+    lines += [
+        'The last rows are reported in arXiv:2003.13630v3, for COCO '
+        'val2017, FCOS with enhancements of ATSS, 70 epochs, batch 48; '
+        'they were not measured here, and compare with the others only '
+        'for that data and recipe.',
+        '',
+    ]
     if len(names) == 2:
-        lines += [_verdict(names, [[f.figures['AP'] for f in of_arm[name]]
-                                   for name in names]), '']
+        lines += [
+            _verdict(
+                names, [[f.figures['AP'] for f in of_arm[name]] for name in names]
+            ),
+            '',
+        ]
     lines += ['### Each run', '', *_runs_table(arms, found)]
     classes = next((f.classes for f in found.values()), {})
-    lines += ['### Each class', '', *_table(
-        ['class', *names],
-        [[label, *(_mean([f.classes[label] for f in of_arm[name]])
-                   for name in names)] for label in classes])]
+    lines += [
+        '### Each class',
+        '',
+        *_table(
+            ['class', *names],
+            [
+                [
+                    label,
+                    *(
+                        _mean([f.classes[label] for f in of_arm[name]])
+                        for name in names
+                    ),
+                ]
+                for label in classes
+            ],
+        ),
+    ]
     lines += _cost_part({runs[0].arm: runs[0].cfg for runs in arms}, repeats)
     if found:
-        plot_curves({n: f for n, f in of_arm.items() if f},
-                    'epoch' if first.by_epoch else 'iteration', plots)
+        plot_curves(
+            {n: f for n, f in of_arm.items() if f},
+            'epoch' if first.by_epoch else 'iteration',
+            plots,
+        )
         plot_precision({n: f for n, f in of_arm.items() if f}, plots)
-        lines += ['## Curves', '', 'Thin lines are single seeds.', '',
-                  '![AP over the training](plots/ap.png)', '',
-                  '![losses](plots/loss.png)', '',
-                  'Mean over classes and seeds; the band is the range of the '
-                  'seeds.', '',
-                  '![precision and recall](plots/precision_recall.png)', '']
+        lines += [
+            '## Curves',
+            '',
+            'Thin lines are single seeds.',
+            '',
+            '![AP over the training](plots/ap.png)',
+            '',
+            '![losses](plots/loss.png)',
+            '',
+            'Mean over classes and seeds; the band is the range of the seeds.',
+            '',
+            '![precision and recall](plots/precision_recall.png)',
+            '',
+        ]
     lines += _detections_part(
-        {runs[0].arm: next((r for r in runs if r in found), None)
-         for runs in arms}, plots, max_images)
+        {runs[0].arm: next((r for r in runs if r in found), None) for runs in arms},
+        plots,
+        max_images,
+    )
     for runs in arms[1:]:
-        lines += [f'## What {runs[0].arm} differs in', '', *_table(
-            ['', first.arm, runs[0].arm],
-            [[f'`{key}`', *(f'`{value}`' for value in pair)]
-             for key, pair in differences(
-                 first.cfg, runs[0].cfg).items()])]
+        lines += [
+            f'## What {runs[0].arm} differs in',
+            '',
+            *_table(
+                ['', first.arm, runs[0].arm],
+                [
+                    [f'`{key}`', *(f'`{value}`' for value in pair)]
+                    for key, pair in differences(first.cfg, runs[0].cfg).items()
+                ],
+            ),
+        ]
     environment = collect_env()
-    environment.update((module.__name__, module.__version__)
-                       for module in (mmcv, mmdet, np))
+    environment.update(
+        (module.__name__, module.__version__) for module in (mmcv, mmdet, np)
+    )
     environment['pycocotools'] = version('pycocotools')
-    lines += ['## Environment', '',
-              *_table(['', ''], [
-                  ['hardware', _hardware()],
-                  ['report written by', commit()],
-                  ['trained by', '; '.join(_code_of(
-                      [run for runs in arms for run in runs]))],
-                  *([key, str(environment[key]).splitlines()[0]]
-                    for key in ('Python', 'PyTorch', 'TorchVision', 'OpenCV',
-                                'MMEngine', 'mmcv', 'mmdet', 'numpy',
-                                'pycocotools', 'GCC')
-                    if key in environment)])]
+    lines += [
+        '## Environment',
+        '',
+        *_table(
+            ['', ''],
+            [
+                ['hardware', _hardware()],
+                ['report written by', commit()],
+                [
+                    'trained by',
+                    '; '.join(_code_of([run for runs in arms for run in runs])),
+                ],
+                *(
+                    [key, str(environment[key]).splitlines()[0]]
+                    for key in (
+                        'Python',
+                        'PyTorch',
+                        'TorchVision',
+                        'OpenCV',
+                        'MMEngine',
+                        'mmcv',
+                        'mmdet',
+                        'numpy',
+                        'pycocotools',
+                        'GCC',
+                    )
+                    if key in environment
+                ),
+            ],
+        ),
+    ]
     with written_whole(out_dir / 'figures.json') as part:
-        part.write_text(json.dumps({name: [dict(
-            run=run.label, state=run.state,
-            **(found[run].figures if run in found else {}),
-            classes=found[run].classes if run in found else {})
-            for run in runs] for name, runs in zip(names, arms)}, indent=1))
+        part.write_text(
+            json.dumps(
+                {
+                    name: [
+                        dict(
+                            run=run.label,
+                            state=run.state,
+                            **(found[run].figures if run in found else {}),
+                            classes=found[run].classes if run in found else {},
+                        )
+                        for run in runs
+                    ]
+                    for name, runs in zip(names, arms)
+                },
+                indent=1,
+            )
+        )
     with written_whole(out_dir / 'report.md') as part:
         part.write_text('\n'.join(lines))
     return out_dir / 'report.md'

@@ -55,8 +55,9 @@ class Run:
         if self.gpus is not None:
             return self.gpus
         for log in sorted(self.work_dir.glob('*/*.log'), reverse=True):
-            found = re.search(r'^ +GPU number: (\d+)$',
-                              log.read_text(errors='replace'), re.MULTILINE)
+            found = re.search(
+                r'^ +GPU number: (\d+)$', log.read_text(errors='replace'), re.MULTILINE
+            )
             if found:
                 return int(found[1])
         return None
@@ -74,8 +75,10 @@ class Run:
         Raises:
             UserError: There are checkpoints, but none is whole.
         """
-        if not any(self.work_dir.glob('*.pth')) and not (
-                self.work_dir / 'last_checkpoint').exists():
+        if (
+            not any(self.work_dir.glob('*.pth'))
+            and not (self.work_dir / 'last_checkpoint').exists()
+        ):
             return None
         found = find_whole_checkpoint(self.work_dir)
         return None if found is None else Path(found)
@@ -132,23 +135,28 @@ class Run:
         if checkpoint is None:
             return {}
         stat = checkpoint.stat()
-        return dict(checkpoint=checkpoint.name, size=stat.st_size,
-                    written=stat.st_mtime_ns,
-                    annotations=digest(Path(evaluator_of(self.cfg).ann_file)))
+        return dict(
+            checkpoint=checkpoint.name,
+            size=stat.st_size,
+            written=stat.st_mtime_ns,
+            annotations=digest(Path(evaluator_of(self.cfg).ann_file)),
+        )
 
     @property
     def is_evaluated(self) -> bool:
         """Whether the detections are those of the finished run."""
-        return (self.finished and self.detections.exists()
-                and self.evaluated.exists()
-                and json.loads(self.evaluated.read_text()) == self.subject)
+        return (
+            self.finished
+            and self.detections.exists()
+            and self.evaluated.exists()
+            and json.loads(self.evaluated.read_text()) == self.subject
+        )
 
     @property
     def state(self) -> str:
         """'finished', 'failed', 'stopped at 3 of 10' or 'new'."""
         if self.failure.exists():
-            return ('trained, evaluation failed' if self.finished else
-                    'failed')
+            return 'trained, evaluation failed' if self.finished else 'failed'
         if self.finished:
             return 'finished'
         if self.done:

@@ -28,11 +28,16 @@ HEARTBEAT = 30  # seconds between looks at a run's log
 
 def commit() -> str:
     """The version of this package and, in a clone of it, git's name of it."""
+
     def git(*command: str) -> str:
         try:
             return subprocess.run(
-                ['git', *command], cwd=PACKAGE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, text=True, check=True
+                ['git', *command],
+                cwd=PACKAGE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                check=True,
             ).stdout.strip()
         except (OSError, subprocess.CalledProcessError):  # no git, no clone
             return ''
@@ -58,14 +63,18 @@ def _claimed(run: Run) -> Iterator[int]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f'{run}: a process that an earlier comparison began is '
-                  f'still at work there; waiting for it', flush=True)
+            print(
+                f'{run}: a process that an earlier comparison began is '
+                f'still at work there; waiting for it',
+                flush=True,
+            )
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock.fileno()
 
 
-def _call(run: Run, lock: int, tool: str, *arguments: str,
-          gpus: int | None = None) -> None:
+def _call(
+    run: Run, lock: int, tool: str, *arguments: str, gpus: int | None = None
+) -> None:
     """Runs one of our tools; its output goes to ``output.log``.
 
     Raises:
@@ -74,14 +83,19 @@ def _call(run: Run, lock: int, tool: str, *arguments: str,
     launcher: list[str] = []
     gpus = gpus or run.gpus or 1
     if gpus > 1:
-        launcher = ['-m', 'torch.distributed.run', '--standalone',
-                    f'--nproc_per_node={gpus}']
+        launcher = [
+            '-m',
+            'torch.distributed.run',
+            '--standalone',
+            f'--nproc_per_node={gpus}',
+        ]
         arguments += ('--launcher', 'pytorch')
     command = [sys.executable, *launcher, str(TOOLS / tool), *arguments]
     log = run.out_dir / 'output.log'
     with open(log, 'a') as output:
-        process = subprocess.Popen(command, stdout=output,
-                                   stderr=subprocess.STDOUT, pass_fds=[lock])
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, pass_fds=[lock]
+        )
     shown = ''
     try:
         while True:
@@ -89,12 +103,14 @@ def _call(run: Run, lock: int, tool: str, *arguments: str,
                 status = process.wait(HEARTBEAT)
                 break
             except subprocess.TimeoutExpired:
-                lines = [line for line in log.read_text(
-                    errors='replace').splitlines()[-40:] if ' eta: ' in line]
+                lines = [
+                    line
+                    for line in log.read_text(errors='replace').splitlines()[-40:]
+                    if ' eta: ' in line
+                ]
                 if lines and lines[-1] != shown:
                     shown = lines[-1]
-                    print(f'{run}: {shown.partition("INFO - ")[2][:120]}',
-                          flush=True)
+                    print(f'{run}: {shown.partition("INFO - ")[2][:120]}', flush=True)
     except KeyboardInterrupt:
         process.terminate()
         process.wait()
@@ -103,7 +119,8 @@ def _call(run: Run, lock: int, tool: str, *arguments: str,
         raise RuntimeError(
             f'{tool} stopped with status {status}:\n'
             f'{_last_words(log.read_text(errors="replace"))}\n'
-            f'(all of it: {log})')
+            f'(all of it: {log})'
+        )
 
 
 def _last_words(text: str) -> str:
@@ -112,10 +129,14 @@ def _last_words(text: str) -> str:
     What a launcher says after that is about processes only.
     """
     lines = [line for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines
-              if re.match(r'(\[rank\d+\]: )?([\w.]*error\b|[\w.]+Error\b)',
-                          line, re.IGNORECASE)
-              and 'ChildFailedError' not in line]
+    errors = [
+        line
+        for line in lines
+        if re.match(
+            r'(\[rank\d+\]: )?([\w.]*error\b|[\w.]+Error\b)', line, re.IGNORECASE
+        )
+        and 'ChildFailedError' not in line
+    ]
     return '\n'.join(errors[-1:] or lines[-3:])
 
 
@@ -137,12 +158,27 @@ def train(run: Run) -> None:
         with written_whole(config) as part:
             run.cfg.dump(part)
         with open(run.work_dir / 'started.jsonl', 'a') as record:
-            record.write(json.dumps(dict(
-                time=time.strftime('%F %T'), code=commit(), after=run.done,
-                processes=run.gpus)) + '\n')
-        _call(run, lock, 'train.py', str(config), '--work-dir',
-              # MMDetection's --resume leaves load_from out.
-              str(run.work_dir), *(['--resume'] if begun else []))
+            record.write(
+                json.dumps(
+                    dict(
+                        time=time.strftime('%F %T'),
+                        code=commit(),
+                        after=run.done,
+                        processes=run.gpus,
+                    )
+                )
+                + '\n'
+            )
+        _call(
+            run,
+            lock,
+            'train.py',
+            str(config),
+            '--work-dir',
+            # MMDetection's --resume leaves load_from out.
+            str(run.work_dir),
+            *(['--resume'] if begun else []),
+        )
         run.ended.touch()
 
 
@@ -168,12 +204,20 @@ def evaluate(run: Run, gpus: int = 1) -> None:
             cfg.test_cfg = dict(type='TestLoop')
             cfg.test_dataloader = cfg.val_dataloader
             cfg.test_evaluator = dict(
-                evaluator_of(cfg),
-                outfile_prefix=str(part).removesuffix('.bbox.json'))
+                evaluator_of(cfg), outfile_prefix=str(part).removesuffix('.bbox.json')
+            )
             config = run.out_dir / 'config' / f'{run.arm}_evaluation.py'
             with written_whole(config) as half:
                 cfg.dump(half)
-            _call(run, lock, 'test.py', str(config), str(run.checkpoint),
-                  '--work-dir', str(run.out_dir / 'evaluation'), gpus=gpus)
+            _call(
+                run,
+                lock,
+                'test.py',
+                str(config),
+                str(run.checkpoint),
+                '--work-dir',
+                str(run.out_dir / 'evaluation'),
+                gpus=gpus,
+            )
         with written_whole(run.evaluated) as half:
             half.write_text(json.dumps(run.subject))

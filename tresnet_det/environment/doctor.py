@@ -3,6 +3,7 @@
 Works where the package itself cannot be imported. Each problem comes with
 its remedy.
 """
+
 import importlib
 import importlib.metadata
 import shutil
@@ -12,8 +13,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from .versions import RANGES
 from .doctor_checks import Facts, Finding, examine
+from .versions import RANGES
 
 __all__ = ['collect', 'main', 'screen']
 
@@ -49,9 +50,10 @@ def _free_disk(*folders: str) -> float | None:
 
 def _registered() -> dict[str, Collection[str]]:
     try:
-        return {name: importlib.import_module(
-                    f'{name}.registry').MODELS.module_dict
-                for name in ('mmengine', 'mmdet')}
+        return {
+            name: importlib.import_module(f'{name}.registry').MODELS.module_dict
+            for name in ('mmengine', 'mmdet')
+        }
     except Exception:  # said already of the module that fails
         return {}
 
@@ -73,7 +75,8 @@ def collect(failure: Exception | None) -> Facts:
         gpus=len(list(Path('/dev').glob('nvidia[0-9]*'))),
         disk=_free_disk('.'),
         memory=_free_memory(),
-        shared=_free_disk('/dev/shm', '.'))
+        shared=_free_disk('/dev/shm', '.'),
+    )
 
 
 def screen(findings: Sequence[Finding]) -> str:
@@ -85,12 +88,13 @@ def screen(findings: Sequence[Finding]) -> str:
         text = f'{mark} {name:15}{found.strip().splitlines()[0]}'
         lines += textwrap.wrap(text, 79, subsequent_indent=' ' * 17)
         if remedy is not None:
-            lines += textwrap.wrap(f'-> {remedy}', 79,
-                                   initial_indent=' ' * 17,
-                                   subsequent_indent=' ' * 20)
+            lines += textwrap.wrap(
+                f'-> {remedy}', 79, initial_indent=' ' * 17, subsequent_indent=' ' * 20
+            )
     problems = sum(finding.remedy is not None for finding in findings)
-    return '\n'.join([*lines, f'{problems or "no"} problem'
-                      f'{"" if problems == 1 else "s"} found'])
+    return '\n'.join(
+        [*lines, f'{problems or "no"} problem{"" if problems == 1 else "s"} found']
+    )
 
 
 def main(failure: Exception | None) -> int:

@@ -3,7 +3,9 @@
 The README's table and the doctor say nothing else: a combination that is not
 here was not tested. tools/setup/test_stack.py runs one.
 """
-from typing import Mapping, NamedTuple
+
+from collections.abc import Mapping
+from typing import NamedTuple
 
 __all__ = ['TESTED', 'SuiteRun']
 
@@ -17,6 +19,7 @@ class SuiteRun(NamedTuple):
         day: When the suite was run.
         result: As tools/setup/test_stack.py prints it.
     """
+
     stack: str
     versions: Mapping[str, str]
     day: str
@@ -29,16 +32,40 @@ class SuiteRun(NamedTuple):
 
 
 TESTED = (
-    SuiteRun('pinned', {
-        'torch': '2.14.1', 'numpy': '2.2.6', 'mmengine': '0.10.7',
-        'mmcv': '2.1.0', 'mmdet': '3.3.0'}, '2026-11-22',
-        '1592 passed, 2 skipped, 0 failed'),
-    SuiteRun('torch21', {
-        'torch': '2.1.2', 'numpy': '1.26.4', 'mmengine': '0.10.7',
-        'mmcv': '2.1.0', 'mmdet': '3.3.0'}, '2026-11-22',
-        '1549 passed, 45 skipped, 0 failed'),
-    SuiteRun('onedl', {
-        'torch': '2.15.0', 'numpy': '2.4.6', 'mmengine': '0.10.12',
-        'mmcv': '2.3.6', 'mmdet': '3.5.1'}, '2026-11-22',
-        '1583 passed, 4 skipped, 0 failed'),
+    SuiteRun(
+        'pinned',
+        {
+            'torch': '2.14.1',
+            'numpy': '2.2.6',
+            'mmengine': '0.10.7',
+            'mmcv': '2.1.0',
+            'mmdet': '3.3.0',
+        },
+        '2026-11-22',
+        '1592 passed, 2 skipped, 0 failed',
+    ),
+    SuiteRun(
+        'torch21',
+        {
+            'torch': '2.1.2',
+            'numpy': '1.26.4',
+            'mmengine': '0.10.7',
+            'mmcv': '2.1.0',
+            'mmdet': '3.3.0',
+        },
+        '2026-11-22',
+        '1549 passed, 45 skipped, 0 failed',
+    ),
+    SuiteRun(
+        'onedl',
+        {
+            'torch': '2.15.0',
+            'numpy': '2.4.6',
+            'mmengine': '0.10.12',
+            'mmcv': '2.3.6',
+            'mmdet': '3.5.1',
+        },
+        '2026-11-22',
+        '1583 passed, 4 skipped, 0 failed',
+    ),
 )

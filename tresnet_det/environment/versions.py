@@ -5,6 +5,7 @@ the maintained fork install the same import names under other distribution
 names, and pip would lay one over the other. So they are checked at import,
 by import name.
 """
+
 from __future__ import annotations
 
 import importlib
@@ -12,8 +13,7 @@ from collections.abc import Mapping
 
 from packaging.specifiers import SpecifierSet
 
-__all__ = ['OPERATORS', 'RANGES', '__version__', 'check_operators',
-           'check_versions']
+__all__ = ['OPERATORS', 'RANGES', '__version__', 'check_operators', 'check_versions']
 
 __version__ = '0.1.0'
 
@@ -30,10 +30,13 @@ OPERATORS = (
     'clone of this project does it. Elsewhere: pip uninstall mmcv-lite mmcv; '
     'MMCV_WITH_OPS=1 pip install --no-build-isolation --no-binary mmcv '
     '--no-deps mmcv==2.1.0 (of the fork: onedl-mmcv). Its setup.py asks for '
-    'C++17; recent torch needs -std=c++20 there, which `make setup` writes')
+    'C++17; recent torch needs -std=c++20 there, which `make setup` writes'
+)
 _REMEDY = {'torch': 'pip install "torch{}"'}
-_MM_REMEDY = ('pip install "tresnet_det[openmmlab]" (or [onedl], the '
-              'maintained fork) into a fresh environment')
+_MM_REMEDY = (
+    'pip install "tresnet_det[openmmlab]" (or [onedl], the '
+    'maintained fork) into a fresh environment'
+)
 
 
 def check_versions(ranges: Mapping[str, str] = RANGES) -> None:
@@ -54,10 +57,13 @@ def check_versions(ranges: Mapping[str, str] = RANGES) -> None:
         except (ImportError, AssertionError) as error:
             raise ImportError(
                 f'tresnet_det needs {name}{wanted}, and importing {name} '
-                f'fails with: {error} To mend it: {remedy}') from error
+                f'fails with: {error} To mend it: {remedy}'
+            ) from error
         if not SpecifierSet(wanted).contains(found, prereleases=True):
-            raise ImportError(f'tresnet_det needs {name}{wanted}, but '
-                              f'{found} is installed. To mend it: {remedy}')
+            raise ImportError(
+                f'tresnet_det needs {name}{wanted}, but '
+                f'{found} is installed. To mend it: {remedy}'
+            )
 
 
 def check_operators() -> None:

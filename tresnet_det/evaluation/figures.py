@@ -23,16 +23,25 @@ from terminaltables import AsciiTable
 
 from ..common.atomic import written_whole
 
-__all__ = ['COCO_FIGURES', 'coco_figures', 'draw_detections',
-           'evaluate_boxes', 'figures_table', 'plot_curves', 'read_scalars']
+__all__ = [
+    'COCO_FIGURES',
+    'coco_figures',
+    'draw_detections',
+    'evaluate_boxes',
+    'figures_table',
+    'plot_curves',
+    'read_scalars',
+]
 
 # Position in COCOeval's statistics -> name.
 COCO_FIGURES = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')
 
 
-def evaluate_boxes(ann_file: str | os.PathLike,
-                   detections_file: str | os.PathLike,
-                   classes: Sequence[str] | None = None) -> COCOeval:
+def evaluate_boxes(
+    ann_file: str | os.PathLike,
+    detections_file: str | os.PathLike,
+    classes: Sequence[str] | None = None,
+) -> COCOeval:
     """Evaluates box detections with pycocotools and prints its whole table.
 
     Args:
@@ -47,8 +56,7 @@ def evaluate_boxes(ann_file: str | os.PathLike,
     truth = COCO(ann_file)
     found = json.loads(Path(detections_file).read_text())
     # loadRes fails on an empty list, which an untrained detector gives.
-    evaluation = COCOeval(
-        truth, truth.loadRes(found) if found else COCO(), 'bbox')
+    evaluation = COCOeval(truth, truth.loadRes(found) if found else COCO(), 'bbox')
     if classes is not None:
         evaluation.params.catIds = truth.getCatIds(catNms=list(classes))
     evaluation.evaluate()
@@ -68,10 +76,12 @@ def figures_table(figures: Mapping[str, float]) -> str:
     Args:
         figures: Name to value in [0, 1], or -1.
     """
-    return AsciiTable([
-        list(figures),
-        [f'{v:.3f}' if v >= 0 else 'n/a' for v in figures.values()],
-    ]).table
+    return AsciiTable(
+        [
+            list(figures),
+            [f'{v:.3f}' if v >= 0 else 'n/a' for v in figures.values()],
+        ]
+    ).table
 
 
 def read_scalars(work_dir: str | os.PathLike) -> list[dict]:
@@ -94,8 +104,7 @@ def read_scalars(work_dir: str | os.PathLike) -> list[dict]:
     return [lines[key] for key in sorted(lines)]
 
 
-def plot_curves(work_dir: str | os.PathLike,
-                out_file: str | os.PathLike) -> None:
+def plot_curves(work_dir: str | os.PathLike, out_file: str | os.PathLike) -> None:
     """Draws the losses and the validation AP of a training run.
 
     Args:
@@ -109,45 +118,55 @@ def plot_curves(work_dir: str | os.PathLike,
     if not scalars:
         raise FileNotFoundError(
             f'no */vis_data/scalars.json in {work_dir}: expected the work '
-            'folder of a training run')
+            'folder of a training run'
+        )
     train = [line for line in scalars if 'loss' in line]
     val = [line for line in scalars if 'coco/bbox_mAP' in line]
     figure = Figure(figsize=(10, 4), layout='constrained')
     left, right = figure.subplots(1, 2)
     for name in sorted({n for n in train[-1] if 'loss' in n} if train else ()):
-        left.plot([line['step'] for line in train],
-                  [line[name] for line in train], label=name)
+        left.plot(
+            [line['step'] for line in train], [line[name] for line in train], label=name
+        )
     left.set(title='training', xlabel='iteration', ylabel='loss')
     left.legend()
     for key, name in (('mAP', 'AP'), ('mAP_50', 'AP50'), ('mAP_75', 'AP75')):
-        right.plot([line['step'] for line in val],
-                   [line[f'coco/bbox_{key}'] for line in val], 'o-',
-                   label=name)
+        right.plot(
+            [line['step'] for line in val],
+            [line[f'coco/bbox_{key}'] for line in val],
+            'o-',
+            label=name,
+        )
     right.set(title='validation', xlabel='epoch', ylim=(0, 1))
     right.legend()
     with written_whole(out_file) as part:
         figure.savefig(part, dpi=100)
 
 
-def _instances(annotations: list[dict], label_of: Mapping[int, int],
-               zoom: float) -> InstanceData:
+def _instances(
+    annotations: list[dict], label_of: Mapping[int, int], zoom: float
+) -> InstanceData:
     """COCO dicts as boxes (corners, in pixels of the zoomed picture) and
     labels."""
     boxes = torch.tensor([a['bbox'] for a in annotations]).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return InstanceData(
         bboxes=boxes * zoom,
-        labels=torch.tensor([label_of[a['category_id']] for a in annotations],
-                            dtype=torch.long))
+        labels=torch.tensor(
+            [label_of[a['category_id']] for a in annotations], dtype=torch.long
+        ),
+    )
 
 
-def draw_detections(ann_file: str | os.PathLike,
-                    detections: Mapping[str, str | os.PathLike],
-                    image_dir: str | os.PathLike,
-                    out_dir: str | os.PathLike,
-                    max_images: int = 12,
-                    score_thr: float = 0.3,
-                    min_side: int = 480) -> list[Path]:
+def draw_detections(
+    ann_file: str | os.PathLike,
+    detections: Mapping[str, str | os.PathLike],
+    image_dir: str | os.PathLike,
+    out_dir: str | os.PathLike,
+    max_images: int = 12,
+    score_thr: float = 0.3,
+    min_side: int = 480,
+) -> list[Path]:
     """Draws the ground truth and, right of it, one or more detectors' boxes.
 
     Args:
@@ -167,12 +186,11 @@ def draw_detections(ann_file: str | os.PathLike,
     """
     truth = json.loads(Path(ann_file).read_text())
     panels = {'ground truth': truth['annotations']} | {
-        title: json.loads(Path(file).read_text())
-        for title, file in detections.items()}
+        title: json.loads(Path(file).read_text()) for title, file in detections.items()
+    }
     label_of = {c['id']: k for k, c in enumerate(truth['categories'])}
     visualizer = DetLocalVisualizer()
-    visualizer.dataset_meta = dict(
-        classes=[c['name'] for c in truth['categories']])
+    visualizer.dataset_meta = dict(classes=[c['name'] for c in truth['categories']])
     written = []
     for image in truth['images'][:max_images]:
         path = Path(image_dir, image['file_name'])
@@ -189,15 +207,25 @@ def draw_detections(ann_file: str | os.PathLike,
             if not is_truth:
                 boxes.scores = torch.tensor([a['score'] for a in here])
             visualizer.add_datasample(
-                path.stem, np.ascontiguousarray(picture[..., ::-1]),
+                path.stem,
+                np.ascontiguousarray(picture[..., ::-1]),
                 DetDataSample(gt_instances=boxes, pred_instances=boxes),
-                draw_gt=is_truth, draw_pred=not is_truth,
-                pred_score_thr=score_thr)
+                draw_gt=is_truth,
+                draw_pred=not is_truth,
+                pred_score_thr=score_thr,
+            )
             strip = np.full((28, picture.shape[1], 3), 255, np.uint8)
-            cv2.putText(strip, title, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.55,
-                        (0, 0, 0), 1, cv2.LINE_AA)
-            drawn.append(np.vstack(
-                [strip, visualizer.get_image()[..., ::-1]]))
+            cv2.putText(
+                strip,
+                title,
+                (8, 20),
+                cv2.FONT_HERSHEY_SIMPLEX,
+                0.55,
+                (0, 0, 0),
+                1,
+                cv2.LINE_AA,
+            )
+            drawn.append(np.vstack([strip, visualizer.get_image()[..., ::-1]]))
         _, data = cv2.imencode('.jpg', np.hstack(drawn))
         # A name may have several dots.
         out_file = Path(out_dir, f'{path.stem}.jpg')

@@ -4,7 +4,9 @@ Parameters, buffers and their names are those of torch's BatchNorm: the same
 state dict gives the same outputs here and in a batch norm followed by a leaky
 ReLU.
 """
-from typing import Any, Callable, Optional, Tuple
+
+from collections.abc import Callable
+from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor
@@ -16,8 +18,8 @@ from .abn_sync import Group
 __all__ = ['InPlaceABN', 'SyncInPlaceABN']
 
 ACTIVATIONS = ('leaky_relu', 'identity')
-Maybe = Optional[Tensor]
-Bound = Tuple[Maybe, Maybe, Maybe, Maybe, bool, float, float, Group]
+Maybe = Tensor | None
+Bound = tuple[Maybe, Maybe, Maybe, Maybe, bool, float, float, Group]
 
 
 class InPlaceABN(_BatchNorm):
@@ -48,20 +50,29 @@ class InPlaceABN(_BatchNorm):
             input whose shape does not fit.
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-5,
-                 momentum: Optional[float] = 0.1, affine: bool = True,
-                 track_running_stats: bool = True,
-                 activation: str = 'leaky_relu', slope: float = 0.01,
-                 **factory_kwargs: Any) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        activation: str = 'leaky_relu',
+        slope: float = 0.01,
+        **factory_kwargs: Any,
+    ) -> None:
         if activation not in ACTIVATIONS:
-            raise ValueError(f'activation is {activation!r}, expected one of '
-                             f'{ACTIVATIONS}')
+            raise ValueError(
+                f'activation is {activation!r}, expected one of {ACTIVATIONS}'
+            )
         if not slope > 0:
             raise ValueError(
                 f'slope is {slope!r}, expected a number above 0: the '
-                'activation is undone in backward, and a ReLU cannot be')
-        super().__init__(num_features, eps, momentum, affine,
-                         track_running_stats, **factory_kwargs)
+                'activation is undone in backward, and a ReLU cannot be'
+            )
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, **factory_kwargs
+        )
         self.activation = activation
         self.slope = slope
 
@@ -73,30 +84,42 @@ class InPlaceABN(_BatchNorm):
         raise TypeError(
             f'{type(self).__name__} cannot be converted to SyncBatchNorm or '
             'quantised: that would drop its activation. Remove sync_bn from '
-            "the config and use norm_cfg=dict(type='SyncInPlaceABN')")
+            "the config and use norm_cfg=dict(type='SyncInPlaceABN')"
+        )
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.dim() < 2 or x.shape[1] != self.num_features:
             raise ValueError(
                 f'The input has shape {tuple(x.shape)}, expected '
-                f'(N, {self.num_features}, ...)')
+                f'(N, {self.num_features}, ...)'
+            )
 
     def bind(self) -> Bound:
         """The arguments of the functional form that follow the map.
 
         Counts the batch, as torch's BatchNorm does in its forward.
         """
-        momentum = 0. if self.momentum is None else self.momentum
+        momentum = 0.0 if self.momentum is None else self.momentum
         track = self.training and self.track_running_stats
         if track and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:
-                momentum = 1. / float(self.num_batches_tracked)
+                momentum = 1.0 / float(self.num_batches_tracked)
         batch = self.training or self.running_mean is None
-        stats = ((self.running_mean, self.running_var)
-                 if track or not batch else (None, None))
-        return (self.weight, self.bias, *stats, batch, momentum, self.eps,
-                self._group(batch))
+        stats = (
+            (self.running_mean, self.running_var)
+            if track or not batch
+            else (None, None)
+        )
+        return (
+            self.weight,
+            self.bias,
+            *stats,
+            batch,
+            momentum,
+            self.eps,
+            self._group(batch),
+        )
 
     def _group(self, batch_statistics: bool) -> Group:
         return None
@@ -106,8 +129,7 @@ class InPlaceABN(_BatchNorm):
         slope = self.slope if self.activation == 'leaky_relu' else None
         return activated_batch_norm(x, *self.bind(), slope)
 
-    def forward_gated(self, x: Tensor,
-                      gate: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward_gated(self, x: Tensor, gate: Callable[[Tensor], Tensor]) -> Tensor:
         """The norm's output times ``gate`` of it, keeping ``x`` alone.
 
         For a norm without activation whose output is read twice, as by
@@ -117,8 +139,9 @@ class InPlaceABN(_BatchNorm):
         return gated_batch_norm(x, *self.bind(), gate)
 
     def extra_repr(self) -> str:
-        return (f'{super().extra_repr()}, activation={self.activation}, '
-                f'slope={self.slope}')
+        return (
+            f'{super().extra_repr()}, activation={self.activation}, slope={self.slope}'
+        )
 
 
 class SyncInPlaceABN(InPlaceABN):
@@ -132,15 +155,17 @@ class SyncInPlaceABN(InPlaceABN):
             as in InPlaceABN.
     """
 
-    def __init__(self, *args: Any,
-                 process_group: Optional['dist.ProcessGroup'] = None,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        process_group: 'dist.ProcessGroup | None' = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.process_group = process_group
 
     def _group(self, batch_statistics: bool) -> Group:
-        if not (batch_statistics and dist.is_available()
-                and dist.is_initialized()):
+        if not (batch_statistics and dist.is_available() and dist.is_initialized()):
             return None
         group = self.process_group or dist.group.WORLD
         return group if dist.get_world_size(group) > 1 else None

@@ -19,7 +19,9 @@ a slope that underflows the dtype) the channel cannot be undone.  Such a
 channel keeps its input; `recoverable` is the one rule that decides, and every
 gradient is that of batch norm and activation, gamma 0 included.
 """
-from typing import Any, Callable, Optional, Tuple
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,18 +30,25 @@ from torch import Tensor
 from .abn_sync import Group, combine_statistics, sum_over_group
 from .tracing import torch_operators_wanted
 
-__all__ = ['activated_batch_norm', 'batch_norm', 'batch_norm_backward',
-           'gated_batch_norm', 'plain', 'recoverable']
+__all__ = [
+    'activated_batch_norm',
+    'batch_norm',
+    'batch_norm_backward',
+    'gated_batch_norm',
+    'plain',
+    'recoverable',
+]
 
 # A rounding error in y grows by 1 + |beta / gamma| when it is undone: at
 # most this plus one.  Trained channels lie well below, dead ones far above.
-MAX_AMPLIFICATION = 8.
+MAX_AMPLIFICATION = 8.0
 # Below this gamma, gamma ** 2 leaves the range of float32.
 MIN_GAMMA = 1e-8
 
 
-def recoverable(weight: Tensor, bias: Tensor, slope: float,
-                dtype: torch.dtype) -> Tensor:
+def recoverable(
+    weight: Tensor, bias: Tensor, slope: float, dtype: torch.dtype
+) -> Tensor:
     """Tell which channels of the input can be computed from the output.
 
     Args:
@@ -55,15 +64,21 @@ def recoverable(weight: Tensor, bias: Tensor, slope: float,
     # slope * z is stored to a multiple of the smallest subnormal number;
     # undone, that step should not exceed a rounding step of xhat.
     underflow = info.smallest_normal / slope  # = subnormal / (slope * eps)
-    least = (bias.abs() / MAX_AMPLIFICATION).clamp(
-        min=max(MIN_GAMMA, underflow))
+    least = (bias.abs() / MAX_AMPLIFICATION).clamp(min=max(MIN_GAMMA, underflow))
     return weight.abs() >= least
 
 
-def batch_norm(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor],
-               running_mean: Optional[Tensor], running_var: Optional[Tensor],
-               training: bool, momentum: float, eps: float,
-               group: Group = None) -> Tuple[Tensor, Tensor, Tensor]:
+def batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    group: Group = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Batch norm over one process or over a group of processes.
 
     Args:
@@ -86,29 +101,26 @@ def batch_norm(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor],
     dtype = torch.promote_types(x.dtype, torch.float32)
     if not training:
         assert running_mean is not None and running_var is not None
-        z = F.batch_norm(x, running_mean, running_var, weight, bias, False,
-                         0., eps)
-        return (z, running_mean.to(dtype),
-                (running_var.to(dtype) + eps).rsqrt())
+        z = F.batch_norm(x, running_mean, running_var, weight, bias, False, 0.0, eps)
+        return (z, running_mean.to(dtype), (running_var.to(dtype) + eps).rsqrt())
     values = x.numel() // x.shape[1]
     if group is None:
         check_count(values, x)
         z, mean, invstd = torch.native_batch_norm(
-            x, weight, bias, running_mean, running_var, True, momentum, eps)
+            x, weight, bias, running_mean, running_var, True, momentum, eps
+        )
         return z, mean.to(dtype), invstd.to(dtype)
     mean, var, count = combine_statistics(x, group)
     if values <= 1:  # only then look at the total: a device would have to wait
         check_count(int(count), x)
     if running_mean is not None and running_var is not None:
         running_mean.lerp_(mean.to(running_mean), momentum)
-        running_var.lerp_((var * (count / (count - 1))).to(running_var),
-                          momentum)
-    z = F.batch_norm(x, mean, var, _to(weight, mean), _to(bias, mean), False,
-                     0., eps)
+        running_var.lerp_((var * (count / (count - 1))).to(running_var), momentum)
+    z = F.batch_norm(x, mean, var, _to(weight, mean), _to(bias, mean), False, 0.0, eps)
     return z, mean, (var + eps).rsqrt()
 
 
-def _to(parameter: Optional[Tensor], like: Tensor) -> Optional[Tensor]:
+def _to(parameter: Tensor | None, like: Tensor) -> Tensor | None:
     """Statistics are at least float32, parameters may be half."""
     return None if parameter is None else parameter.to(like.dtype)
 
@@ -120,14 +132,20 @@ def check_count(count: int, x: Tensor) -> None:
             'Batch statistics need more than 1 value per channel in '
             f'training, but the input has shape {tuple(x.shape)}: use a '
             'larger batch or image, or put the norm into eval() '
-            '(norm_eval=True)')
+            '(norm_eval=True)'
+        )
 
 
 def batch_norm_backward(
-        grad: Tensor, source: Tensor, mean: Tensor, invstd: Tensor,
-        scale: Tensor, training: bool, needs: Tuple[bool, bool, bool],
-        group: Group = None
-) -> Tuple[Optional[Tensor], Optional[Tensor], Optional[Tensor]]:
+    grad: Tensor,
+    source: Tensor,
+    mean: Tensor,
+    invstd: Tensor,
+    scale: Tensor,
+    training: bool,
+    needs: tuple[bool, bool, bool],
+    group: Group = None,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of a batch norm from any affine image of its input.
 
     Args:
@@ -147,59 +165,81 @@ def batch_norm_backward(
     """
     if training and group is None:
         return torch.ops.aten.native_batch_norm_backward(
-            grad, source, scale, None, None, mean, invstd, True, 0.,
-            list(needs))
+            grad, source, scale, None, None, mean, invstd, True, 0.0, list(needs)
+        )
     sums = training or needs[1] or needs[2]
     if grad.numel():
         # With fixed statistics the CPU's kernel takes 1 / sqrt(variance),
         # which has no sign: move the sign of invstd into scale.  CUDA's
         # takes the saved deviation, and insists on being given one.
-        sign = torch.where(invstd < 0, -1., 1.).to(invstd.dtype)
+        sign = torch.where(invstd < 0, -1.0, 1.0).to(invstd.dtype)
         dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
-            grad, source, scale * sign, mean, invstd.pow(-2), mean,
-            invstd.abs(), False, 0., [needs[0], sums, sums])
+            grad,
+            source,
+            scale * sign,
+            mean,
+            invstd.pow(-2),
+            mean,
+            invstd.abs(),
+            False,
+            0.0,
+            [needs[0], sums, sums],
+        )
         if sums:
             dweight = dweight * sign
     else:  # this process has no image, and the kernel would crash
         dx, dweight, dbias = grad, mean * 0, mean * 0
     if training and needs[0]:
         total_bias, total_weight, count = sum_over_group(
-            dbias, dweight, grad.numel() // grad.shape[1], group)
+            dbias, dweight, grad.numel() // grad.shape[1], group
+        )
         # dx -= invstd * scale * (sum(dz) + xhat * sum(dz * xhat)) / count
         factor = invstd * scale / count
         slope = factor * total_weight * invstd
         offset = slope * mean - factor * total_bias
         shape = [1, -1] + [1] * (grad.dim() - 2)
         dx = (dx - slope.view(shape) * source + offset.view(shape)).to(grad)
-    return (dx if needs[0] else None, dweight if needs[1] else None,
-            dbias if needs[2] else None)
+    return (
+        dx if needs[0] else None,
+        dweight if needs[1] else None,
+        dbias if needs[2] else None,
+    )
 
 
 class _ActivatedBatchNorm(torch.autograd.Function):
     """leaky_relu(batch_norm(x)); keeps y, and x of unrecoverable channels."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Optional[Tensor],
-                bias: Optional[Tensor], running_mean: Optional[Tensor],
-                running_var: Optional[Tensor], training: bool,
-                momentum: float, eps: float, group: Group,
-                slope: float) -> Tensor:
-        y, mean, invstd = batch_norm(x, weight, bias, running_mean,
-                                     running_var, training, momentum, eps,
-                                     group)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        training: bool,
+        momentum: float,
+        eps: float,
+        group: Group,
+        slope: float,
+    ) -> Tensor:
+        y, mean, invstd = batch_norm(
+            x, weight, bias, running_mean, running_var, training, momentum, eps, group
+        )
         F.leaky_relu_(y, slope)
         gamma = torch.ones_like(invstd) if weight is None else weight
         beta = torch.zeros_like(mean) if bias is None else bias
         # The one look at values: a device synchronises here.
         kept = (~recoverable(gamma, beta, slope, x.dtype)).nonzero()[:, 0]
-        ctx.save_for_backward(y, x.index_select(1, kept), kept, gamma, beta,
-                              mean, invstd)
+        ctx.save_for_backward(
+            y, x.index_select(1, kept), kept, gamma, beta, mean, invstd
+        )
         ctx.training, ctx.slope, ctx.group = training, slope, group
         return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         y, kept_x, kept, gamma, beta, mean, invstd = ctx.saved_tensors
         dtype = invstd.dtype
         gamma, beta = gamma.to(dtype), beta.to(dtype)
@@ -210,11 +250,19 @@ class _ActivatedBatchNorm(torch.autograd.Function):
         if len(kept):
             source.index_copy_(1, kept, kept_x)
             source_mean, source_invstd, scale = (
-                a.index_copy(0, kept, b[kept]) for a, b in (
-                    (beta, mean), (source_invstd, invstd), (scale, gamma)))
-        grads = batch_norm_backward(grad, source, source_mean, source_invstd,
-                                    scale, ctx.training,
-                                    ctx.needs_input_grad[:3], ctx.group)
+                a.index_copy(0, kept, b[kept])
+                for a, b in ((beta, mean), (source_invstd, invstd), (scale, gamma))
+            )
+        grads = batch_norm_backward(
+            grad,
+            source,
+            source_mean,
+            source_invstd,
+            scale,
+            ctx.training,
+            ctx.needs_input_grad[:3],
+            ctx.group,
+        )
         return (*grads, *[None] * 7)
 
 
@@ -222,14 +270,21 @@ class _BatchNorm(torch.autograd.Function):
     """batch_norm(x) over a process group; keeps x."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Optional[Tensor],
-                bias: Optional[Tensor], running_mean: Optional[Tensor],
-                running_var: Optional[Tensor], training: bool,
-                momentum: float, eps: float,
-                group: Group) -> Tuple[Tensor, Tensor, Tensor]:
-        z, mean, invstd = batch_norm(x, weight, bias, running_mean,
-                                     running_var, training, momentum, eps,
-                                     group)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        training: bool,
+        momentum: float,
+        eps: float,
+        group: Group,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        z, mean, invstd = batch_norm(
+            x, weight, bias, running_mean, running_var, training, momentum, eps, group
+        )
         ctx.save_for_backward(x, weight, mean, invstd)
         ctx.training, ctx.group = training, group
         ctx.mark_non_differentiable(mean, invstd)
@@ -237,13 +292,19 @@ class _BatchNorm(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor,
-                 *_: Tensor) -> Tuple[Optional[Tensor], ...]:
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, invstd = ctx.saved_tensors
         scale = torch.ones_like(invstd) if weight is None else weight
-        grads = batch_norm_backward(grad, x, mean, invstd,
-                                    scale.to(invstd.dtype), ctx.training,
-                                    ctx.needs_input_grad[:3], ctx.group)
+        grads = batch_norm_backward(
+            grad,
+            x,
+            mean,
+            invstd,
+            scale.to(invstd.dtype),
+            ctx.training,
+            ctx.needs_input_grad[:3],
+            ctx.group,
+        )
         return (*grads, *[None] * 6)
 
 
@@ -251,22 +312,30 @@ class _Gate(torch.autograd.Function):
     """z * s for z = batch_norm(x); keeps x, which the norm keeps, not z."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, s: Tensor, x: Tensor, mean: Tensor,
-                invstd: Tensor, weight: Optional[Tensor],
-                bias: Optional[Tensor]) -> Tensor:
+    def forward(
+        ctx: Any,
+        z: Tensor,
+        s: Tensor,
+        x: Tensor,
+        mean: Tensor,
+        invstd: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+    ) -> Tensor:
         ctx.save_for_backward(s, x, mean, invstd, weight, bias)
         return z * s
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         s, x, mean, invstd, weight, bias = ctx.saved_tensors
-        z = F.batch_norm(x, mean, invstd.pow(-2), _to(weight, mean),
-                         _to(bias, mean), False, 0., 0.)
+        z = F.batch_norm(
+            x, mean, invstd.pow(-2), _to(weight, mean), _to(bias, mean), False, 0.0, 0.0
+        )
         return (grad * s, (grad * z).sum_to_size(s.shape), *[None] * 5)
 
 
-def plain(group: Group, *tensors: Optional[Tensor]) -> bool:
+def plain(group: Group, *tensors: Tensor | None) -> bool:
     """Tell whether torch's own operators do as well as ours.
 
     So it is without gradients, where nothing is kept, under a compiler and
@@ -274,18 +343,27 @@ def plain(group: Group, *tensors: Optional[Tensor]) -> bool:
     empty batch.
     """
     learns = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in tensors)
+        t is not None and t.requires_grad for t in tensors
+    )
     return group is None and (
-        not learns or torch_operators_wanted()
-        or any(t is not None and (t.is_meta or not t.numel())
-               for t in tensors))
+        not learns
+        or torch_operators_wanted()
+        or any(t is not None and (t.is_meta or not t.numel()) for t in tensors)
+    )
 
 
 def activated_batch_norm(
-        x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor],
-        running_mean: Optional[Tensor], running_var: Optional[Tensor],
-        training: bool, momentum: float, eps: float, group: Group = None,
-        slope: Optional[float] = None) -> Tensor:
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    group: Group = None,
+    slope: float | None = None,
+) -> Tensor:
     """Batch norm and leaky ReLU; keeps one map for backward.
 
     Without a slope the input is kept: the output of a norm that feeds a sum
@@ -302,22 +380,30 @@ def activated_batch_norm(
         ValueError: Training with a single value per channel.
     """
     if plain(group, x, weight, bias):
-        z = F.batch_norm(x, running_mean, running_var, weight, bias, training,
-                         momentum, eps)
-        return z if slope is None else F.leaky_relu(
-            z, slope, inplace=not z.requires_grad)
-    args = (x, weight, bias, running_mean, running_var, training, momentum,
-            eps, group)
+        z = F.batch_norm(
+            x, running_mean, running_var, weight, bias, training, momentum, eps
+        )
+        return (
+            z if slope is None else F.leaky_relu(z, slope, inplace=not z.requires_grad)
+        )
+    args = (x, weight, bias, running_mean, running_var, training, momentum, eps, group)
     if slope is None:
         return _BatchNorm.apply(*args)[0]
     return _ActivatedBatchNorm.apply(*args, slope)
 
 
 def gated_batch_norm(
-        x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor],
-        running_mean: Optional[Tensor], running_var: Optional[Tensor],
-        training: bool, momentum: float, eps: float, group: Group,
-        gate: Callable[[Tensor], Tensor]) -> Tensor:
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    group: Group,
+    gate: Callable[[Tensor], Tensor],
+) -> Tensor:
     """z * gate(z) for z = batch_norm(x); keeps x alone for backward.
 
     Args:
@@ -331,10 +417,11 @@ def gated_batch_norm(
         ValueError: Training with a single value per channel.
     """
     if plain(group, x, weight, bias):
-        z = F.batch_norm(x, running_mean, running_var, weight, bias, training,
-                         momentum, eps)
+        z = F.batch_norm(
+            x, running_mean, running_var, weight, bias, training, momentum, eps
+        )
         return z * gate(z)
-    z, mean, invstd = _BatchNorm.apply(x, weight, bias, running_mean,
-                                       running_var, training, momentum, eps,
-                                       group)
+    z, mean, invstd = _BatchNorm.apply(
+        x, weight, bias, running_mean, running_var, training, momentum, eps, group
+    )
     return _Gate.apply(z, gate(z), x, mean, invstd, weight, bias)

@@ -1,5 +1,6 @@
 """Statistics and gradient sums of a norm over a group of processes."""
-from typing import Optional, Tuple
+
+from typing import TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -7,11 +8,10 @@ from torch import Tensor
 
 __all__ = ['Group', 'combine_statistics', 'sum_over_group']
 
-Group = Optional['dist.ProcessGroup']
+Group: TypeAlias = 'dist.ProcessGroup | None'
 
 
-def combine_statistics(x: Tensor,
-                       group: Group) -> Tuple[Tensor, Tensor, Tensor]:
+def combine_statistics(x: Tensor, group: Group) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, biased variance and count of all processes' batches together.
 
     Args:
@@ -30,12 +30,10 @@ def combine_statistics(x: Tensor,
         var, mean = torch.var_mean(x, dims, correction=0)
     else:
         mean = var = x.new_zeros(channels)
-    local = torch.cat([mean, var, mean.new_full((1, ), count)])
-    every = [torch.empty_like(local)
-             for _ in range(dist.get_world_size(group))]
+    local = torch.cat([mean, var, mean.new_full((1,), count)])
+    every = [torch.empty_like(local) for _ in range(dist.get_world_size(group))]
     dist.all_gather(every, local, group)
-    means, variances, counts = torch.stack(every).split(
-        [channels, channels, 1], 1)
+    means, variances, counts = torch.stack(every).split([channels, channels, 1], 1)
     total = counts.sum()
     share = counts / total
     mean = (means * share).sum(0)
@@ -45,10 +43,11 @@ def combine_statistics(x: Tensor,
     return mean, var, total
 
 
-def sum_over_group(dbias: Tensor, dweight: Tensor, count: int,
-                   group: Group) -> Tuple[Tensor, Tensor, Tensor]:
+def sum_over_group(
+    dbias: Tensor, dweight: Tensor, count: int, group: Group
+) -> tuple[Tensor, Tensor, Tensor]:
     """Sum both gradient sums, shape (C,), and the count over the processes."""
-    packed = torch.cat([dbias, dweight, dbias.new_full((1, ), count)])
+    packed = torch.cat([dbias, dweight, dbias.new_full((1,), count)])
     dist.all_reduce(packed, group=group)
     channels = len(dbias)
     return packed[:channels], packed[channels:-1], packed[-1]

@@ -4,8 +4,10 @@ Source: "TResNet: High Performance GPU-Dedicated Architecture",
 arXiv:2003.13630, sections 2 and 3; where paper and official code differ (the
 stem is a 3x3 conv, not 1x1), the code and so the published weights decide.
 """
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, Iterator, Optional, Sequence, Tuple, Union
+from typing import Any
 
 import torch.nn as nn
 import torch.nn.functional as F
@@ -14,10 +16,10 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from .abn import InPlaceABN
 from ..weights.archs import ARCHS, Arch
-from .layers import BlurPool, SpaceToDepth, SqueezeExcite
 from ..weights.pretrained_module import PretrainedModule
+from .abn import InPlaceABN
+from .layers import BlurPool, SpaceToDepth, SqueezeExcite
 from .recompute import gated_conv_norm
 from .tracing import torch_operators_wanted
 
@@ -32,15 +34,17 @@ class _Norms:
 
     def __init__(self, cfg: dict) -> None:
         if not isinstance(cfg, dict) or cfg.get('type') not in NORM_TYPES:
-            raise ValueError(f'norm_cfg is {cfg!r}, expected a dict whose '
-                             f"'type' is one of {NORM_TYPES}")
+            raise ValueError(
+                f'norm_cfg is {cfg!r}, expected a dict whose '
+                f"'type' is one of {NORM_TYPES}"
+            )
         self.cfg = cfg
         self.in_place = 'InPlaceABN' in cfg['type']
 
-    def __call__(self, channels: int, activation: str = 'identity',
-                 slope: float = 0.01) -> _BatchNorm:
-        extra = dict(activation=activation,
-                     slope=slope) if self.in_place else {}
+    def __call__(
+        self, channels: int, activation: str = 'identity', slope: float = 0.01
+    ) -> _BatchNorm:
+        extra = dict(activation=activation, slope=slope) if self.in_place else {}
         return build_norm_layer(dict(self.cfg, **extra), channels)[1]
 
     def activation(self, slope: float) -> nn.Module:
@@ -53,12 +57,14 @@ class _Norms:
 class _Shortcut(nn.Module):
     """Average pool (stride 2 only), 1x1 conv, norm."""
 
-    def __init__(self, inplanes: int, planes: int, stride: int,
-                 norms: _Norms) -> None:
+    def __init__(self, inplanes: int, planes: int, stride: int, norms: _Norms) -> None:
         super().__init__()
         # The last row or column of an odd map is averaged over what is there.
-        self.pool = nn.Identity() if stride == 1 else nn.AvgPool2d(
-            2, 2, ceil_mode=True, count_include_pad=False)
+        self.pool = (
+            nn.Identity()
+            if stride == 1
+            else nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
+        )
         self.conv = nn.Conv2d(inplanes, planes, 1, bias=False)
         self.bn = norms(planes)
 
@@ -68,17 +74,28 @@ class _Shortcut(nn.Module):
 
 class _Block(nn.Module):
     """What both residual blocks share: the sum, and what may be recomputed."""
+
     expansion: int
 
-    def __init__(self, inplanes: int, planes: int, stride: int,
-                 norms: _Norms, slope: float, with_cp: bool) -> None:
+    def __init__(
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int,
+        norms: _Norms,
+        slope: float,
+        with_cp: bool,
+    ) -> None:
         super().__init__()
         self.with_cp = with_cp
         out = planes * self.expansion
         self.act = norms.activation(slope)
         self.blur = BlurPool(planes) if stride == 2 else nn.Identity()
-        self.downsample = None if stride == 1 and inplanes == out else (
-            _Shortcut(inplanes, out, stride, norms))
+        self.downsample = (
+            None
+            if stride == 1 and inplanes == out
+            else (_Shortcut(inplanes, out, stride, norms))
+        )
 
     def residual(self, x: Tensor) -> Tensor:
         """The branch beside the shortcut, up to its last norm."""
@@ -94,8 +111,11 @@ class _Block(nn.Module):
         # A compiler decides by itself what to compute again.
         if self.with_cp and x.requires_grad and not torch_operators_wanted():
             return checkpoint(
-                self._forward, x, use_reentrant=False,
-                context_fn=lambda: (nullcontext(), self._same_statistics()))
+                self._forward,
+                x,
+                use_reentrant=False,
+                context_fn=lambda: (nullcontext(), self._same_statistics()),
+            )
         return self._forward(x)
 
     @contextmanager
@@ -104,7 +124,7 @@ class _Block(nn.Module):
         norms = [m for m in self.modules() if isinstance(m, _BatchNorm)]
         kept = [(m.momentum, m.num_batches_tracked) for m in norms]
         for norm in norms:
-            norm.momentum, norm.num_batches_tracked = 0., None
+            norm.momentum, norm.num_batches_tracked = 0.0, None
         try:
             yield
         finally:
@@ -114,18 +134,26 @@ class _Block(nn.Module):
 
 class BasicBlock(_Block):
     """3x3 conv, 3x3 conv, squeeze-and-excitation (stages 1 and 2)."""
+
     expansion = 1
 
-    def __init__(self, inplanes: int, planes: int, stride: int,
-                 norms: _Norms, slope: float, with_cp: bool,
-                 use_se: bool, recompute: bool) -> None:
+    def __init__(
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int,
+        norms: _Norms,
+        slope: float,
+        with_cp: bool,
+        use_se: bool,
+        recompute: bool,
+    ) -> None:
         super().__init__(inplanes, planes, stride, norms, slope, with_cp)
         self.conv1 = nn.Conv2d(inplanes, planes, 3, padding=1, bias=False)
         self.bn1 = norms(planes, 'leaky_relu', slope)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
         self.bn2 = norms(planes)
-        self.se = SqueezeExcite(planes, max(
-            planes // 4, 64)) if use_se else None
+        self.se = SqueezeExcite(planes, max(planes // 4, 64)) if use_se else None
 
     def residual(self, x: Tensor) -> Tensor:
         out = self.blur(self.act(self.bn1(self.conv1(x))))
@@ -139,11 +167,20 @@ class BasicBlock(_Block):
 
 class Bottleneck(_Block):
     """1x1 conv, 3x3 conv, squeeze-and-excitation, 1x1 conv."""
+
     expansion = 4
 
-    def __init__(self, inplanes: int, planes: int, stride: int,
-                 norms: _Norms, slope: float, with_cp: bool,
-                 use_se: bool, recompute: bool) -> None:
+    def __init__(
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int,
+        norms: _Norms,
+        slope: float,
+        with_cp: bool,
+        use_se: bool,
+        recompute: bool,
+    ) -> None:
         super().__init__(inplanes, planes, stride, norms, slope, with_cp)
         self.recompute = recompute
         out = planes * self.expansion
@@ -160,8 +197,7 @@ class Bottleneck(_Block):
         out = self.blur(self.act(self.bn2(self.conv2(out))))
         if isinstance(self.bn3, InPlaceABN):
             gate = None if self.se is None else self.se.gate(out)
-            return gated_conv_norm(out, gate, self.conv3, self.bn3,
-                                   self.recompute)
+            return gated_conv_norm(out, gate, self.conv3, self.bn3, self.recompute)
         if self.se is not None:
             out = self.se(out)
         return self.bn3(self.conv3(out))
@@ -203,37 +239,43 @@ class TResNet(PretrainedModule):
         ValueError: An argument or input outside of what is said above.
     """
 
-    def __init__(self,
-                 arch: Union[str, dict] = 'm',
-                 in_channels: int = 3,
-                 out_indices: Sequence[int] = (0, 1, 2, 3),
-                 frozen_stages: int = -1,
-                 norm_cfg: Optional[dict] = None,
-                 norm_eval: bool = True,
-                 with_cp: bool = False,
-                 recompute_last_conv: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        arch: str | dict = 'm',
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_cfg: dict | None = None,
+        norm_eval: bool = True,
+        with_cp: bool = False,
+        recompute_last_conv: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         spec = _arch(arch)
-        norms = _Norms(dict(type='InPlaceABN') if norm_cfg is None
-                       else norm_cfg)
+        norms = _Norms(dict(type='InPlaceABN') if norm_cfg is None else norm_cfg)
         if not isinstance(in_channels, int) or in_channels < 1:
-            raise ValueError(f'in_channels is {in_channels!r}, expected a '
-                             'positive int')
-        indices = tuple(out_indices) if isinstance(
-            out_indices, Sequence) else ()
-        if not indices or any(i not in range(4) for i in indices) or list(
-                indices) != sorted(set(indices)):
+            raise ValueError(f'in_channels is {in_channels!r}, expected a positive int')
+        indices = tuple(out_indices) if isinstance(out_indices, Sequence) else ()
+        if (
+            not indices
+            or any(i not in range(4) for i in indices)
+            or list(indices) != sorted(set(indices))
+        ):
             raise ValueError(
                 f'out_indices is {out_indices!r}, expected increasing stage '
-                'numbers out of (0, 1, 2, 3)')
+                'numbers out of (0, 1, 2, 3)'
+            )
         if frozen_stages not in range(-1, 5):
-            raise ValueError(f'frozen_stages is {frozen_stages!r}, expected '
-                             '-1 (none), 0 (stem) or 1 to 4')
+            raise ValueError(
+                f'frozen_stages is {frozen_stages!r}, expected '
+                '-1 (none), 0 (stem) or 1 to 4'
+            )
         if recompute_last_conv and not norms.in_place:
             raise ValueError(
                 'recompute_last_conv needs norm_cfg type InPlaceABN or '
-                f'SyncInPlaceABN, not {norms.cfg["type"]!r}')
+                f'SyncInPlaceABN, not {norms.cfg["type"]!r}'
+            )
         self.arch = arch if isinstance(arch, str) else 'custom'
         self.in_channels = in_channels
         self.out_indices = indices
@@ -241,8 +283,9 @@ class TResNet(PretrainedModule):
         self.norm_eval = norm_eval
 
         self.space_to_depth = SpaceToDepth()
-        self.conv1 = nn.Conv2d(in_channels * SpaceToDepth.block**2,
-                               spec.width, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(
+            in_channels * SpaceToDepth.block**2, spec.width, 3, padding=1, bias=False
+        )
         self.bn1 = norms(spec.width, 'leaky_relu', spec.stem_slope)
         self.act = norms.activation(spec.stem_slope)
         channels, stages = spec.width, []
@@ -251,10 +294,18 @@ class TResNet(PretrainedModule):
             planes = spec.width * 2**i
             blocks = []
             for j in range(spec.depths[i]):
-                blocks.append(block(
-                    channels, planes, 2 if i > 0 and j == 0 else 1, norms,
-                    spec.slope, with_cp, use_se=i < 3,
-                    recompute=recompute_last_conv))
+                blocks.append(
+                    block(
+                        channels,
+                        planes,
+                        2 if i > 0 and j == 0 else 1,
+                        norms,
+                        spec.slope,
+                        with_cp,
+                        use_se=i < 3,
+                        recompute=recompute_last_conv,
+                    )
+                )
                 channels = planes * block.expansion
             self.add_module(f'layer{i + 1}', nn.Sequential(*blocks))
             stages.append(channels)
@@ -263,28 +314,28 @@ class TResNet(PretrainedModule):
         self._freeze_stages()
 
     @property
-    def stages(self) -> Tuple[nn.Module, ...]:
+    def stages(self) -> tuple[nn.Module, ...]:
         """The built stages, layer1 first."""
-        return tuple(getattr(self, f'layer{i + 1}')
-                     for i in range(max(self.out_indices) + 1))
+        return tuple(
+            getattr(self, f'layer{i + 1}') for i in range(max(self.out_indices) + 1)
+        )
 
     def _reset_parameters(self) -> None:
         """Initialise as the paper's code does."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode='fan_out',
-                                        nonlinearity='leaky_relu')
+                nn.init.kaiming_normal_(
+                    module.weight, mode='fan_out', nonlinearity='leaky_relu'
+                )
             elif isinstance(module, (BasicBlock, Bottleneck)):
                 # A block starts as its shortcut.
-                last = module.bn2 if isinstance(
-                    module, BasicBlock) else module.bn3
+                last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
                 nn.init.zeros_(last.weight)
 
     def _freeze_stages(self) -> None:
         if self.frozen_stages < 0:
             return
-        for module in (self.conv1, self.bn1,
-                       *self.stages[:self.frozen_stages]):
+        for module in (self.conv1, self.bn1, *self.stages[: self.frozen_stages]):
             module.eval()
             module.requires_grad_(False)
 
@@ -298,12 +349,16 @@ class TResNet(PretrainedModule):
                     module.eval()
         return self
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
-        if x.dim() != 4 or x.shape[1] != self.in_channels or min(
-                x.shape[2:]) < MIN_SIZE:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        if (
+            x.dim() != 4
+            or x.shape[1] != self.in_channels
+            or min(x.shape[2:]) < MIN_SIZE
+        ):
             raise ValueError(
                 f'The input has shape {tuple(x.shape)}, expected (N, '
-                f'{self.in_channels}, H, W) with H and W at least {MIN_SIZE}')
+                f'{self.in_channels}, H, W) with H and W at least {MIN_SIZE}'
+            )
         pad = [-size % SpaceToDepth.block for size in x.shape[2:]]
         if any(pad):
             x = F.pad(x, (0, pad[1], 0, pad[0]))
@@ -323,11 +378,16 @@ def _arch(arch: Any) -> Arch:
         try:
             spec = Arch(**arch)
         except TypeError as error:
-            raise ValueError(f'arch is {arch!r}, expected a dict with the '
-                             f'fields {Arch._fields}: {error}') from None
+            raise ValueError(
+                f'arch is {arch!r}, expected a dict with the '
+                f'fields {Arch._fields}: {error}'
+            ) from None
         if not len(spec.depths) == len(spec.bottleneck) == 4:
-            raise ValueError(f'arch is {arch!r}, expected depths and '
-                             'bottleneck of four stages')
+            raise ValueError(
+                f'arch is {arch!r}, expected depths and bottleneck of four stages'
+            )
         return spec
-    raise ValueError(f'arch is {arch!r}, expected one of {tuple(ARCHS)} or a '
-                     f'dict with the fields {Arch._fields}')
+    raise ValueError(
+        f'arch is {arch!r}, expected one of {tuple(ARCHS)} or a '
+        f'dict with the fields {Arch._fields}'
+    )

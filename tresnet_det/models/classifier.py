@@ -4,13 +4,14 @@ The head of the paper's network: global average pool and one linear layer.
 Names of parameters are those of MMPretrain's ImageClassifier
 (``backbone.*``, ``head.fc.*``), so a checkpoint of one fits the other.
 """
-from typing import Any, Optional, Union
+
+from typing import Any
 
 import torch.nn as nn
 from torch import Tensor
 
-from .backbone import TResNet
 from ..weights.pretrained_module import PretrainedModule
+from .backbone import TResNet
 
 __all__ = ['TResNetClassifier']
 
@@ -33,13 +34,15 @@ class TResNetClassifier(PretrainedModule):
         ValueError: An argument that `TResNet` refuses.
     """
 
-    def __init__(self,
-                 arch: Union[str, dict] = 'm',
-                 num_classes: int = 1000,
-                 init_cfg: Optional[dict] = None,
-                 **backbone: Any) -> None:
+    def __init__(
+        self,
+        arch: str | dict = 'm',
+        num_classes: int = 1000,
+        init_cfg: dict | None = None,
+        **backbone: Any,
+    ) -> None:
         super().__init__(init_cfg)
-        self.backbone = TResNet(arch, out_indices=(3, ), **backbone)
+        self.backbone = TResNet(arch, out_indices=(3,), **backbone)
         channels = self.backbone.out_channels[-1]
         self.head = nn.ModuleDict({'fc': nn.Linear(channels, num_classes)})
 

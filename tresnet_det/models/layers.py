@@ -4,7 +4,8 @@ Source: TResNet, arXiv:2003.13630, sections 2.1 to 2.3; blur pool: "Making
 Convolutional Networks Shift-Invariant Again", arXiv:1904.11486;
 squeeze-and-excitation: arXiv:1709.01507.
 """
-from typing import Any, List, Tuple
+
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -51,12 +52,21 @@ class _DepthwiseConv(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None]:
-        weight, = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
         dx = torch.ops.aten.convolution_backward(
-            grad, grad.new_empty(1).expand(ctx.shape), weight.to(grad), None,
-            [2, 2], [1, 1], [1, 1], False, [0, 0], ctx.shape[1],
-            [True, False, False])[0]
+            grad,
+            grad.new_empty(1).expand(ctx.shape),
+            weight.to(grad),
+            None,
+            [2, 2],
+            [1, 1],
+            [1, 1],
+            False,
+            [0, 0],
+            ctx.shape[1],
+            [True, False, False],
+        )[0]
         return dx.to(ctx.dtype), None
 
 
@@ -76,7 +86,7 @@ class BlurPool(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        line = torch.tensor([1., 2., 1.]) / 4
+        line = torch.tensor([1.0, 2.0, 1.0]) / 4
         weight = (line[:, None] * line).repeat(channels, 1, 1, 1)
         self.register_buffer('weight', weight, persistent=False)
 
@@ -98,11 +108,10 @@ class BlurPool(nn.Module):
 
     @staticmethod
     def _blur_line(x: Tensor, line: Tensor, padding: int) -> Tensor:
-        return F.conv1d(x, line.to(x) / 4, stride=2, padding=padding,
-                        groups=len(line))
+        return F.conv1d(x, line.to(x) / 4, stride=2, padding=padding, groups=len(line))
 
 
-def _reflected(size: int) -> List[Tuple[int, int]]:
+def _reflected(size: int) -> list[tuple[int, int]]:
     """Pairs (output index, input index that reflection adds to it)."""
     return [(0, 1)] + ([(-1, size - 2)] if size % 2 else [])
 

@@ -4,7 +4,8 @@ The product of map and squeeze-and-excitation gate is always computed again in
 backward: it costs one multiplication.  The conv's output, the widest map of
 the block, which only the norm needs again, can be computed anew as well.
 """
-from typing import Any, Optional, Tuple
+
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -12,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .abn import InPlaceABN
-from .abn_functional import (activated_batch_norm, batch_norm,
-                             batch_norm_backward, plain)
+from .abn_functional import activated_batch_norm, batch_norm, batch_norm_backward, plain
 from .abn_sync import Group
 
 __all__ = ['gated_conv_norm']
@@ -23,25 +23,35 @@ class _GatedConvNorm(torch.autograd.Function):
     """batch_norm(conv1x1(x * gate)); keeps x, gate and, if asked, the conv."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gate: Optional[Tensor], kernel: Tensor,
-                weight: Optional[Tensor], bias: Optional[Tensor],
-                running_mean: Optional[Tensor],
-                running_var: Optional[Tensor], training: bool,
-                momentum: float, eps: float, group: Group,
-                recompute: bool) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        gate: Tensor | None,
+        kernel: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        training: bool,
+        momentum: float,
+        eps: float,
+        group: Group,
+        recompute: bool,
+    ) -> Tensor:
         out = F.conv2d(x if gate is None else x * gate, kernel)
         ctx.dtype = out.dtype  # autocast is over when backward runs
-        z, mean, invstd = batch_norm(out, weight, bias, running_mean,
-                                     running_var, training, momentum, eps,
-                                     group)
-        ctx.save_for_backward(x, gate, kernel, weight, mean, invstd,
-                              None if recompute else out)
+        z, mean, invstd = batch_norm(
+            out, weight, bias, running_mean, running_var, training, momentum, eps, group
+        )
+        ctx.save_for_backward(
+            x, gate, kernel, weight, mean, invstd, None if recompute else out
+        )
         ctx.training, ctx.group = training, group
         return z
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, gate, kernel, weight, mean, invstd, out = ctx.saved_tensors
         gated = (x if gate is None else x * gate).to(ctx.dtype)
         low_kernel = kernel.to(ctx.dtype)
@@ -49,15 +59,30 @@ class _GatedConvNorm(torch.autograd.Function):
             out = F.conv2d(gated, low_kernel)
         scale = torch.ones_like(invstd) if weight is None else weight
         dout, dweight, dbias = batch_norm_backward(
-            grad, out, mean, invstd, scale.to(invstd.dtype), ctx.training,
+            grad,
+            out,
+            mean,
+            invstd,
+            scale.to(invstd.dtype),
+            ctx.training,
             (any(ctx.needs_input_grad[:3]), *ctx.needs_input_grad[3:5]),
-            ctx.group)
+            ctx.group,
+        )
         dx = dgate = dkernel = None
         if dout is not None:
             dx, dkernel, _ = torch.ops.aten.convolution_backward(
-                dout, gated, low_kernel, None, [1, 1], [0, 0], [1, 1], False,
-                [0, 0], 1, [any(ctx.needs_input_grad[:2]),
-                            ctx.needs_input_grad[2], False])
+                dout,
+                gated,
+                low_kernel,
+                None,
+                [1, 1],
+                [0, 0],
+                [1, 1],
+                False,
+                [0, 0],
+                1,
+                [any(ctx.needs_input_grad[:2]), ctx.needs_input_grad[2], False],
+            )
         if dkernel is not None:
             dkernel = dkernel.to(kernel)
         if dx is not None and gate is not None:
@@ -68,8 +93,9 @@ class _GatedConvNorm(torch.autograd.Function):
         return (dx, dgate, dkernel, dweight, dbias, *[None] * 7)
 
 
-def gated_conv_norm(x: Tensor, gate: Optional[Tensor], conv: nn.Conv2d,
-                    norm: InPlaceABN, recompute: bool) -> Tensor:
+def gated_conv_norm(
+    x: Tensor, gate: Tensor | None, conv: nn.Conv2d, norm: InPlaceABN, recompute: bool
+) -> Tensor:
     """norm(conv(x * gate)), keeping neither product nor, if asked, conv.
 
     Args:
@@ -84,6 +110,5 @@ def gated_conv_norm(x: Tensor, gate: Optional[Tensor], conv: nn.Conv2d,
     """
     bound = norm.bind()
     if plain(bound[-1], x, gate, conv.weight, norm.weight, norm.bias):
-        return activated_batch_norm(conv(x if gate is None else x * gate),
-                                    *bound)
+        return activated_batch_norm(conv(x if gate is None else x * gate), *bound)
     return _GatedConvNorm.apply(x, gate, conv.weight, *bound, recompute)

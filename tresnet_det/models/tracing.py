@@ -1,4 +1,5 @@
 """Tells when torch's own operators are wanted in place of ours."""
+
 import torch
 
 try:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 __all__ = ['diagnose', 'image_names', 'plain']
 
 
-def diagnose(model: BaseModel, batch: Any,
-             optim_wrapper: OptimWrapper) -> dict[str, Any]:
+def diagnose(
+    model: BaseModel, batch: Any, optim_wrapper: OptimWrapper
+) -> dict[str, Any]:
     """Computes losses and gradients of a batch and keeps their norms.
 
     Needs weights that are as before the step. Gradients are those that the
@@ -61,7 +62,9 @@ def diagnose(model: BaseModel, batch: Any,
     optim_wrapper.zero_grad()
     handles = [
         module.register_forward_hook(partial(watch, name))
-        for name, module in model.named_modules() if name]
+        for name, module in model.named_modules()
+        if name
+    ]
     failure = None
     try:
         with optim_wrapper.optim_context(model):
@@ -78,21 +81,43 @@ def diagnose(model: BaseModel, batch: Any,
         if parameter.grad is not None:
             note('parameter_gradients', name, parameter.grad)
     return dict(
-        first=next((f'{what} of {first[kind]}' for kind, what in (
-            ('outputs', 'the output'), ('losses', 'the value'),
-            ('output_gradients', 'the gradient by the output'),
-            ('parameter_gradients', 'the gradient')) if kind in first), None),
+        first=next(
+            (
+                f'{what} of {first[kind]}'
+                for kind, what in (
+                    ('outputs', 'the output'),
+                    ('losses', 'the value'),
+                    ('output_gradients', 'the gradient by the output'),
+                    ('parameter_gradients', 'the gradient'),
+                )
+                if kind in first
+            ),
+            None,
+        ),
         failure=failure,
-        **{kind: {name: value if math.isfinite(value) else str(value)
-                  for name, value in norms[kind].items()}
-           for kind in ('losses', 'outputs', 'output_gradients', 'parameters',
-                        'buffers', 'parameter_gradients')})
+        **{
+            kind: {
+                name: value if math.isfinite(value) else str(value)
+                for name, value in norms[kind].items()
+            }
+            for kind in (
+                'losses',
+                'outputs',
+                'output_gradients',
+                'parameters',
+                'buffers',
+                'parameter_gradients',
+            )
+        },
+    )
 
 
 def image_names(batch: Any) -> list[dict[str, Any]]:
     """Ids and paths of the images of a batch, where its samples have them."""
-    return [{key: sample.get(key) for key in ('img_id', 'img_path')}
-            for sample in _elements(batch)]
+    return [
+        {key: sample.get(key) for key in ('img_id', 'img_path')}
+        for sample in _elements(batch)
+    ]
 
 
 def plain(value: Any) -> Any:
@@ -140,5 +165,4 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 def _norm(tensor: Tensor) -> float:
     """In double precision: what is finite has a finite norm."""
-    return float(torch.linalg.vector_norm(
-        tensor.detach(), dtype=torch.float64))
+    return float(torch.linalg.vector_norm(tensor.detach(), dtype=torch.float64))

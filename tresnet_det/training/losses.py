@@ -29,8 +29,9 @@ def training_without_noise(model: nn.Module) -> Iterator[None]:
     with fixed_draws(0), without_side_effects(model):
         model.train()
         for module in model.modules():
-            if (next(module.children(), None) is None
-                    or isinstance(module, nn.MultiheadAttention)):
+            if next(module.children(), None) is None or isinstance(
+                module, nn.MultiheadAttention
+            ):
                 module.eval()
         yield
 
@@ -87,10 +88,13 @@ def losses_of(model: BaseModel, batches: Iterable[dict]) -> dict[str, float]:
             for name, value in parts.items():
                 total[name] = total.get(name, 0) + value.double() * count
     shares = all_gather_object(
-        (images, {name: value.item() for name, value in total.items()}))
+        (images, {name: value.item() for name, value in total.items()})
+    )
     images = sum(count for count, _ in shares)
     if not images:
         raise UserError('the val split holds no image to compute a loss on')
     names = dict.fromkeys(name for _, share in shares for name in share)
-    return {name: sum(share.get(name, 0.) for _, share in shares) / images
-            for name in names}
+    return {
+        name: sum(share.get(name, 0.0) for _, share in shares) / images
+        for name in names
+    }

@@ -24,7 +24,8 @@ def find_mmdet_tool(name: str) -> Path:
     if not tool.is_file():
         raise FileNotFoundError(
             f'MMDetection {mmdet.__version__} has no {tool}: install the '
-            'released package (mmdet==3.3.0), which brings its tools along')
+            'released package (mmdet==3.3.0), which brings its tools along'
+        )
     return tool
 
 
@@ -35,8 +36,7 @@ def run_mmdet_tool(name: str) -> None:
     Args:
         name: As for ``find_mmdet_tool``.
     """
-    spec = importlib.util.spec_from_file_location(
-        'mmdet_tool', find_mmdet_tool(name))
+    spec = importlib.util.spec_from_file_location('mmdet_tool', find_mmdet_tool(name))
     assert spec is not None and spec.loader is not None
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)

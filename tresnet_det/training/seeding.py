@@ -20,8 +20,14 @@ import torch
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-__all__ = ['Draw', 'NumberedBatches', 'fixed_draws', 'numbered',
-           'seed_images', 'set_seeds']
+__all__ = [
+    'Draw',
+    'NumberedBatches',
+    'fixed_draws',
+    'numbered',
+    'seed_images',
+    'set_seeds',
+]
 
 
 class Draw(NamedTuple):
@@ -31,6 +37,7 @@ class Draw(NamedTuple):
         iteration: The one that trains on the batch, from 0.
         image: Its index in the data set.
     """
+
     iteration: int
     image: int
 
@@ -49,11 +56,10 @@ class NumberedBatches(Sampler):
         skip: Batches to leave out at the next start, without reading them.
     """
 
-    def __init__(self, batches: dict, sampler: Sampler,
-                 batch_size: int) -> None:
+    def __init__(self, batches: dict, sampler: Sampler, batch_size: int) -> None:
         self.batches = DATA_SAMPLERS.build(
-            batches, default_args=dict(sampler=sampler,
-                                       batch_size=batch_size))
+            batches, default_args=dict(sampler=sampler, batch_size=batch_size)
+        )
         self.iteration = 0
         self.skip = 0
 
@@ -81,9 +87,9 @@ def numbered(dataloader: dict) -> dict:
     dataloader = dict(dataloader)
     drop_last = dataloader.pop('drop_last', False)
     batches = dataloader.get('batch_sampler') or dict(
-        type=BatchSampler, drop_last=drop_last)
-    return dict(dataloader,
-                batch_sampler=dict(type=NumberedBatches, batches=batches))
+        type=BatchSampler, drop_last=drop_last
+    )
+    return dict(dataloader, batch_sampler=dict(type=NumberedBatches, batches=batches))
 
 
 def seed_images(loader: DataLoader, seed: int) -> None:
@@ -93,8 +99,8 @@ def seed_images(loader: DataLoader, seed: int) -> None:
     one. It is set on this one instance, which stays what it is for all hooks
     that look at it or change its pipeline.
     """
-    setattr(loader.dataset, '__getitems__',
-            partial(_seeded_items, loader.dataset, seed))
+    items = partial(_seeded_items, loader.dataset, seed)
+    setattr(loader.dataset, '__getitems__', items)  # noqa: B010  mypy knows no such
 
 
 def _seeded_items(dataset: Dataset, seed: int, batch: list[Draw]) -> list:
@@ -124,8 +130,7 @@ def fixed_draws(*key: int) -> Iterator[None]:
     had been drawn.
     """
     python, numpy = random.getstate(), np.random.get_state()
-    devices = (range(torch.cuda.device_count())
-               if torch.cuda.is_initialized() else ())
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
         with torch.random.fork_rng(devices):
             set_seeds(*key)

@@ -22,8 +22,10 @@ def without_side_effects(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     memo = {id(part): part for part in (*modules, *model.parameters())}
     states = [module.__dict__ for module in modules]
-    copies = [{name: _copied(name, value, memo)
-               for name, value in state.items()} for state in states]
+    copies = [
+        {name: _copied(name, value, memo) for name, value in state.items()}
+        for state in states
+    ]
     try:
         for module, copy in zip(modules, copies):
             module.__dict__ = copy

@@ -1,5 +1,6 @@
 """Depth and width of each published TResNet (arXiv:2003.13630, table 1)."""
-from typing import Dict, NamedTuple, Tuple
+
+from typing import NamedTuple
 
 __all__ = ['ARCHS', 'Arch']
 
@@ -14,14 +15,15 @@ class Arch(NamedTuple):
         stem_slope, slope: Slopes of the leaky ReLU after the stem and in the
             blocks.
     """
-    depths: Tuple[int, int, int, int]
+
+    depths: tuple[int, int, int, int]
     width: int
-    bottleneck: Tuple[bool, bool, bool, bool] = (False, False, True, True)
+    bottleneck: tuple[bool, bool, bool, bool] = (False, False, True, True)
     stem_slope: float = 1e-2
     slope: float = 1e-3
 
 
-ARCHS: Dict[str, Arch] = {
+ARCHS: dict[str, Arch] = {
     'm': Arch((3, 4, 11, 3), 64),
     'l': Arch((4, 5, 18, 3), 76),  # int(64 * 1.2)
     'xl': Arch((4, 5, 24, 3), 83),  # int(64 * 1.3)

@@ -3,12 +3,12 @@
 Downloads are the business of huggingface_hub and torch.hub, which keep the
 files in their own caches.
 """
+
 import difflib
 import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Union
 
 import torch
 
@@ -18,15 +18,21 @@ __all__ = ['PUBLISHED', 'fetch']
 
 # Weights on the Hugging Face hub under timm/, by huggingface_hub's client.
 PUBLISHED = (
-    'tresnet_m.miil_in21k_ft_in1k', 'tresnet_m.miil_in21k',
-    'tresnet_m.miil_in1k', 'tresnet_m.miil_in1k_448', 'tresnet_l.miil_in1k',
-    'tresnet_l.miil_in1k_448', 'tresnet_xl.miil_in1k',
-    'tresnet_xl.miil_in1k_448', 'tresnet_v2_l.miil_in21k_ft_in1k',
-    'tresnet_v2_l.miil_in21k')
+    'tresnet_m.miil_in21k_ft_in1k',
+    'tresnet_m.miil_in21k',
+    'tresnet_m.miil_in1k',
+    'tresnet_m.miil_in1k_448',
+    'tresnet_l.miil_in1k',
+    'tresnet_l.miil_in1k_448',
+    'tresnet_xl.miil_in1k',
+    'tresnet_xl.miil_in1k_448',
+    'tresnet_v2_l.miil_in21k_ft_in1k',
+    'tresnet_v2_l.miil_in21k',
+)
 _HUB_FILES = ('model.safetensors', 'pytorch_model.bin')
 
 
-def fetch(checkpoint: Union[str, os.PathLike]) -> Path:
+def fetch(checkpoint: str | os.PathLike) -> Path:
     """Find the file that a checkpoint's name means, downloading if need be.
 
     Args:
@@ -42,7 +48,8 @@ def fetch(checkpoint: Union[str, os.PathLike]) -> Path:
         if not isinstance(checkpoint, os.PathLike):
             raise CheckpointError(
                 f'the checkpoint is {checkpoint!r}; expected is a path, '
-                'timm://NAME or an http(s) address')
+                'timm://NAME or an http(s) address'
+            )
         return Path(checkpoint)
     scheme, found, rest = checkpoint.partition('://')
     if not found:
@@ -53,7 +60,8 @@ def fetch(checkpoint: Union[str, os.PathLike]) -> Path:
         return _from_web(checkpoint)
     raise CheckpointError(
         f'{checkpoint!r} begins with the unknown scheme {scheme}://; give a '
-        'path, timm://NAME, http://... or https://...')
+        'path, timm://NAME, http://... or https://...'
+    )
 
 
 def _from_hub(name: str) -> Path:
@@ -65,16 +73,22 @@ def _from_hub(name: str) -> Path:
     def failed(error: Exception) -> CheckpointError:
         says = str(error).partition('\n')[0]
         near = difflib.get_close_matches(name, PUBLISHED, n=3)
-        known = '' if name in PUBLISHED else (
-            f' No weights of that name are known; '
-            f'{"near are" if near else "known are"} '
-            f'{", ".join(near or PUBLISHED)}.')
+        known = (
+            ''
+            if name in PUBLISHED
+            else (
+                f' No weights of that name are known; '
+                f'{"near are" if near else "known are"} '
+                f'{", ".join(near or PUBLISHED)}.'
+            )
+        )
         return CheckpointError(
             f'timm://{name} could not be downloaded and is not in the cache '
             f'({type(error).__name__}: {says}).{known} '
             f'Without network: download {_HUB_FILES[0]} from '
             f'https://huggingface.co/timm/{name} on another machine and give '
-            'its path, checkpoint=\'/path/to/model.safetensors\'.')
+            "its path, checkpoint='/path/to/model.safetensors'."
+        )
 
     for filename in _HUB_FILES:
         try:
@@ -107,7 +121,8 @@ def _check_sha256(path: Path) -> None:
     if digest.hexdigest() != expected:
         raise CheckpointError(
             f'{path} is damaged: its sha256 is {digest.hexdigest()}, the '
-            f'hub\'s {expected}. Delete {path.resolve()} and try again')
+            f"hub's {expected}. Delete {path.resolve()} and try again"
+        )
 
 
 def _from_web(url: str) -> Path:
@@ -123,5 +138,6 @@ def _from_web(url: str) -> Path:
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f'{url} could not be downloaded ({error}). Download it by '
-                'other means and give the path of the file') from error
+                'other means and give the path of the file'
+            ) from error
     return path

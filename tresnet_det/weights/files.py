@@ -5,12 +5,14 @@ Files are told apart by their first bytes. Pickles are read with
 Whatever goes wrong is a :class:`CheckpointError` that says what came, what
 was expected and how to mend it.
 """
+
 import re
 import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import torch
@@ -31,8 +33,9 @@ __all__ = ['read_weights', 'write_weights']
 _WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
 
 
-def read_weights(path: Path, map_location: str = 'cpu'
-                 ) -> Tuple[StateDict, Dict[str, Any]]:
+def read_weights(
+    path: Path, map_location: str = 'cpu'
+) -> tuple[StateDict, dict[str, Any]]:
     """Read the state dict and the metadata of a file.
 
     Args:
@@ -51,18 +54,21 @@ def read_weights(path: Path, map_location: str = 'cpu'
         with open(path, 'rb') as file:
             head = file.read(9)
     except FileNotFoundError:
-        raise CheckpointError(f'{path} does not exist. Expected is the path '
-                              'of a checkpoint, timm://NAME or an http(s) '
-                              'address') from None
+        raise CheckpointError(
+            f'{path} does not exist. Expected is the path '
+            'of a checkpoint, timm://NAME or an http(s) '
+            'address'
+        ) from None
     except IsADirectoryError:
-        raise CheckpointError(f'{path} is a directory; give the path of the '
-                              'checkpoint in it') from None
+        raise CheckpointError(
+            f'{path} is a directory; give the path of the checkpoint in it'
+        ) from None
     except OSError as error:
-        raise CheckpointError(f'{path} cannot be opened: {error.strerror}. '
-                              'Check who may read it') from error
+        raise CheckpointError(
+            f'{path} cannot be opened: {error.strerror}. Check who may read it'
+        ) from error
     if not head:
-        raise CheckpointError(f'{path} is empty (0 bytes); copy or download '
-                              'it again')
+        raise CheckpointError(f'{path} is empty (0 bytes); copy or download it again')
     # 8 bytes of length, then a JSON header.
     if head[8:] == b'{' or path.suffix == '.safetensors':
         return _read_safetensors(path, map_location)
@@ -71,11 +77,11 @@ def read_weights(path: Path, map_location: str = 'cpu'
     raise CheckpointError(
         f'{path} is no checkpoint: it begins with {head!r}, and neither '
         'safetensors nor torch.save writes that. Was a web page or a Git LFS '
-        'pointer downloaded in its place?')
+        'pointer downloaded in its place?'
+    )
 
 
-def _read_safetensors(path: Path,
-                      device: str) -> Tuple[StateDict, Dict[str, Any]]:
+def _read_safetensors(path: Path, device: str) -> tuple[StateDict, dict[str, Any]]:
     try:
         with safe_open(path, framework='pt', device=device) as file:
             state = {key: file.get_tensor(key) for key in file.keys()}
@@ -83,7 +89,8 @@ def _read_safetensors(path: Path,
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f'{path} is no whole safetensors file ({error}); it may be cut '
-            'short. Copy or download it again') from error
+            'short. Copy or download it again'
+        ) from error
 
 
 def _names_nested_tensor(path: Path) -> bool:
@@ -94,23 +101,38 @@ def _names_nested_tensor(path: Path) -> bool:
     through does.
     """
     name = b'_rebuild_nested_tensor'
-    with open(path, 'rb') as file, \
-            mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+    with (
+        open(path, 'rb') as file,
+        mmap(file.fileno(), 0, access=ACCESS_READ) as content,
+    ):
         if content.find(name) >= 0:
             return True
     # torch writes its archives uncompressed; others might not.
-    with suppress(OSError, BadZipFile, NotImplementedError, RuntimeError,
-                  zlib.error, ValueError), ZipFile(path) as archive:
-        return any(name in archive.read(part) for part in archive.infolist()
-                   if part.compress_type and part.filename.endswith('.pkl'))
+    with (
+        suppress(
+            OSError,
+            BadZipFile,
+            NotImplementedError,
+            RuntimeError,
+            zlib.error,
+            ValueError,
+        ),
+        ZipFile(path) as archive,
+    ):
+        return any(
+            name in archive.read(part)
+            for part in archive.infolist()
+            if part.compress_type and part.filename.endswith('.pkl')
+        )
     return False
 
 
-def _read_pickle(path: Path,
-                 map_location: str) -> Tuple[StateDict, Dict[str, Any]]:
+def _read_pickle(path: Path, map_location: str) -> tuple[StateDict, dict[str, Any]]:
     if _names_nested_tensor(path):
-        raise CheckpointError(f'{path} holds a nested tensor, which is no '
-                              'weight; save the state dict of the model')
+        raise CheckpointError(
+            f'{path} holds a nested tensor, which is no '
+            'weight; save the state dict of the model'
+        )
     try:
         content = load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # a damaged pickle fails in any way at all
@@ -122,44 +144,54 @@ def _read_pickle(path: Path,
                 f'{refused[1]}, which is no weight. If you trust where it '
                 'comes from, save its state dict alone (torch.save('
                 'model.state_dict(), ...)) or as safetensors, there where it '
-                'can be loaded') from None
+                'can be loaded'
+            ) from None
         raise CheckpointError(
             f'{path} cannot be read as a file of torch.save '
             f'({type(error).__name__}: {text.strip()[:200]}); it may be cut '
-            'short. Copy or download it again') from error
+            'short. Copy or download it again'
+        ) from error
     return _unwrap(path, content)
 
 
-def _unwrap(path: Path, content: Any) -> Tuple[StateDict, Dict[str, Any]]:
+def _unwrap(path: Path, content: Any) -> tuple[StateDict, dict[str, Any]]:
     """Find the state dict in what a checkpoint holds."""
-    meta: Dict[str, Any] = {}
+    meta: dict[str, Any] = {}
     for _ in _WRAPPERS:  # a file that holds itself would have no end
         if not isinstance(content, Mapping):
             break
         if isinstance(content.get('meta'), Mapping):
             meta.update(content['meta'])
-        inner = next((key for key in _WRAPPERS
-                      if isinstance(content.get(key), Mapping)), None)
+        inner = next(
+            (key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None
+        )
         if inner is None:
             break
         content = content[inner]
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f'{path} holds a {type(content).__name__}; expected is a state '
-            f'dict, bare or under one of the keys {", ".join(_WRAPPERS)}')
-    others = [str(key) for key, value in content.items()
-              if not (isinstance(key, str) and isinstance(value, Tensor)
-                      and not value.is_meta)]  # which has no values
+            f'dict, bare or under one of the keys {", ".join(_WRAPPERS)}'
+        )
+    others = [
+        str(key)
+        for key, value in content.items()
+        if not (
+            isinstance(key, str) and isinstance(value, Tensor) and not value.is_meta
+        )
+    ]  # which has no values
     if others or not content:
         raise CheckpointError(
             f'{path} is no checkpoint: it has no state dict under any of the '
             f'keys {", ".join(_WRAPPERS)}, and is none itself: '
-            f'{", ".join(others[:4]) or "nothing"} is no tensor')
+            f'{", ".join(others[:4]) or "nothing"} is no tensor'
+        )
     return dict(content), meta
 
 
-def write_weights(path: Path, state: StateDict, wrapper: str,
-                  meta: Mapping[str, str]) -> None:
+def write_weights(
+    path: Path, state: StateDict, wrapper: str, meta: Mapping[str, str]
+) -> None:
     """Write a state dict, whole or not at all.
 
     Args:
@@ -177,9 +209,12 @@ def write_weights(path: Path, state: StateDict, wrapper: str,
             if path.suffix == '.safetensors':
                 # 'format' is what other libraries ask such a file for.
                 # Its save_file makes a file that nobody else may read.
-                part.write_bytes(save({key: value.contiguous()
-                                       for key, value in state.items()},
-                                      {'format': 'pt', **meta}))
+                part.write_bytes(
+                    save(
+                        {key: value.contiguous() for key, value in state.items()},
+                        {'format': 'pt', **meta},
+                    )
+                )
             else:
                 torch.save({wrapper: state, 'meta': dict(meta)}, part)
     except (OSError, RuntimeError, SafetensorError) as error:

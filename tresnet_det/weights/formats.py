@@ -8,10 +8,11 @@ business of :mod:`tresnet_det.weights.files`.
 Besides its names a format differs in one thing, the scale of a norm; see
 :mod:`tresnet_det.weights.norm_scale`.
 """
+
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Dict, Iterable, List, Mapping, Optional, Set, Tuple
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -19,10 +20,17 @@ from torch import Tensor
 from ..common.errors import UserError
 from .norm_scale import scales_from_official, scales_to_official
 
-__all__ = ['CheckpointError', 'Converted', 'FORMATS', 'from_ours', 'locate',
-           'our_names', 'to_ours']
+__all__ = [
+    'CheckpointError',
+    'Converted',
+    'FORMATS',
+    'from_ours',
+    'locate',
+    'our_names',
+    'to_ours',
+]
 
-StateDict = Dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 # What each field of the table may stand for.
 _FIELDS = {
@@ -40,17 +48,31 @@ _FIELDS = {
 _TABLE = (
     ('conv1.weight', 'body.conv1.0.weight', 'body.conv1.conv.weight'),
     ('bn1.{norm}', 'body.conv1.1.{norm}', 'body.conv1.bn.{norm}'),
-    ('{block}.conv{i}.weight', 'body.{block}.conv{i}{blur}.0.weight',
-     'body.{block}.conv{i}.conv.weight'),
-    ('{block}.bn{i}.{norm}', 'body.{block}.conv{i}{blur}.1.{norm}',
-     'body.{block}.conv{i}.bn.{norm}'),
-    ('{block}.se.fc{i}.{leaf}', 'body.{block}.se.fc{i}.{leaf}',
-     'body.{block}.se.fc{i}.{leaf}'),
-    ('{block}.downsample.conv.weight',
-     'body.{block}.downsample.{pool}.0.weight',
-     'body.{block}.downsample.{pool}.conv.weight'),
-    ('{block}.downsample.bn.{norm}', 'body.{block}.downsample.{pool}.1.{norm}',
-     'body.{block}.downsample.{pool}.bn.{norm}'),
+    (
+        '{block}.conv{i}.weight',
+        'body.{block}.conv{i}{blur}.0.weight',
+        'body.{block}.conv{i}.conv.weight',
+    ),
+    (
+        '{block}.bn{i}.{norm}',
+        'body.{block}.conv{i}{blur}.1.{norm}',
+        'body.{block}.conv{i}.bn.{norm}',
+    ),
+    (
+        '{block}.se.fc{i}.{leaf}',
+        'body.{block}.se.fc{i}.{leaf}',
+        'body.{block}.se.fc{i}.{leaf}',
+    ),
+    (
+        '{block}.downsample.conv.weight',
+        'body.{block}.downsample.{pool}.0.weight',
+        'body.{block}.downsample.{pool}.conv.weight',
+    ),
+    (
+        '{block}.downsample.bn.{norm}',
+        'body.{block}.downsample.{pool}.1.{norm}',
+        'body.{block}.downsample.{pool}.bn.{norm}',
+    ),
     ('head.fc.{leaf}', 'head.fc.{leaf}', 'head.fc.{leaf}'),
 )
 # Left out on purpose, whatever the format: pattern and reason.
@@ -62,8 +84,8 @@ _DROPPED = (
 # the mm format they must tell TResNet from ResNet, which has no se.
 FORMATS = {
     'mm': (0, ('conv1.weight', 'layer1.0.se.fc1.weight')),
-    'official': (1, ('body.conv1.0.weight', )),
-    'timm': (2, ('body.conv1.conv.weight', )),
+    'official': (1, ('body.conv1.0.weight',)),
+    'timm': (2, ('body.conv1.conv.weight',)),
 }
 
 
@@ -87,28 +109,30 @@ class Converted:
         dropped: Left out on purpose: key in the file to reason.
         unexpected: Keys in the file that no TResNet has.
     """
+
     state: StateDict
-    keys: Dict[str, str]
+    keys: dict[str, str]
     format: str
     prefix: str
-    dropped: Dict[str, str]
-    unexpected: List[str]
+    dropped: dict[str, str]
+    unexpected: list[str]
 
 
-@lru_cache(maxsize=None)
-def _rows(column: int) -> Tuple['re.Pattern[str]', ...]:
+@cache
+def _rows(column: int) -> tuple['re.Pattern[str]', ...]:
     """The patterns of one column, a named group for each field."""
     patterns = []
     for row in _TABLE:
         pattern = re.escape(row[column])
         for field, values in _FIELDS.items():
-            pattern = pattern.replace(re.escape('{' + field + '}'),
-                                      f'(?P<{field}>{values})')
+            pattern = pattern.replace(
+                re.escape('{' + field + '}'), f'(?P<{field}>{values})'
+            )
         patterns.append(re.compile(pattern))
     return tuple(patterns)
 
 
-def _match(key: str, column: int) -> Optional[Tuple[int, Dict[str, str]]]:
+def _match(key: str, column: int) -> tuple[int, dict[str, str]] | None:
     """Row of the table that holds a key, and what its fields stand for."""
     for row, pattern in enumerate(_rows(column)):
         found = pattern.fullmatch(key)
@@ -117,8 +141,7 @@ def _match(key: str, column: int) -> Optional[Tuple[int, Dict[str, str]]]:
     return None
 
 
-def locate(keys: Iterable[str],
-           prefix: Optional[str] = None) -> Tuple[str, str]:
+def locate(keys: Iterable[str], prefix: str | None = None) -> tuple[str, str]:
     """Say in which format a TResNet is in a state dict, and after what prefix.
 
     Args:
@@ -135,11 +158,13 @@ def locate(keys: Iterable[str],
     present = set(keys)
     found = []
     for name, (_, signature) in FORMATS.items():
-        ends = [k[:-len(signature[0])] for k in present
-                if k.endswith(signature[0])]
-        found += [(name, start) for start in ends
-                  if (not start or start.endswith('.'))
-                  and all(start + key in present for key in signature)]
+        ends = [k[: -len(signature[0])] for k in present if k.endswith(signature[0])]
+        found += [
+            (name, start)
+            for start in ends
+            if (not start or start.endswith('.'))
+            and all(start + key in present for key in signature)
+        ]
     if prefix is not None:
         prefix = prefix and prefix.rstrip('.') + '.'  # as mmengine has it
         found = [(name, start) for name, start in found if start == prefix]
@@ -147,29 +172,35 @@ def locate(keys: Iterable[str],
         prefixes = sorted(start for _, start in found)
         raise CheckpointError(
             f'it holds {len(found)} TResNets, with the prefixes {prefixes}; '
-            'choose one with prefix=...')
+            'choose one with prefix=...'
+        )
     if not found:
         raise CheckpointError(_not_tresnet(present, prefix))
     return found[0]
 
 
-def _not_tresnet(keys: Set[str], prefix: Optional[str]) -> str:
+def _not_tresnet(keys: set[str], prefix: str | None) -> str:
     """What to say of a state dict in which no TResNet was found."""
     first = ', '.join(sorted(keys)[:4]) or 'none at all'
     where = '' if prefix is None else f' with the prefix {prefix!r}'
     looks = ''
-    if any(re.fullmatch(r'(.*\.)?layer1\.0\.conv1\.weight', key)
-           for key in keys):
-        looks = (' They look like those of a ResNet (torchvision, mmdet), '
-                 'which has other layers.')
-    signatures = '; '.join(f'{name}: {" and ".join(signature)}'
-                           for name, (_, signature) in FORMATS.items())
-    return (f'its keys are not those of a TResNet{where}: {first} ...{looks} '
-            f'Expected are, by format, {signatures}')
+    if any(re.fullmatch(r'(.*\.)?layer1\.0\.conv1\.weight', key) for key in keys):
+        looks = (
+            ' They look like those of a ResNet (torchvision, mmdet), '
+            'which has other layers.'
+        )
+    signatures = '; '.join(
+        f'{name}: {" and ".join(signature)}' for name, (_, signature) in FORMATS.items()
+    )
+    return (
+        f'its keys are not those of a TResNet{where}: {first} ...{looks} '
+        f'Expected are, by format, {signatures}'
+    )
 
 
-def our_names(keys: Iterable[str], format_name: str,
-              prefix: str) -> Dict[str, Optional[str]]:
+def our_names(
+    keys: Iterable[str], format_name: str, prefix: str
+) -> dict[str, str | None]:
     """Give each key of a file (or of a model) its name in ours.
 
     Args:
@@ -183,27 +214,31 @@ def our_names(keys: Iterable[str], format_name: str,
     column = FORMATS[format_name][0]
     # In a classifier of MM* the head is beside the backbone, not in it.
     beside = prefix.removesuffix('backbone.')
-    names: Dict[str, Optional[str]] = {}
+    names: dict[str, str | None] = {}
     for key in keys:
         start = beside if key.startswith(f'{beside}head.') else prefix
-        found = _match(key[len(start):], column) if key.startswith(
-            start) else None
+        found = _match(key[len(start) :], column) if key.startswith(start) else None
         names[key] = _TABLE[found[0]][0].format(**found[1]) if found else None
     return names
 
 
 def _check_tensor(key: str, name: str, value: Tensor) -> None:
     """Refuse what cannot be a weight, before anything is computed with it."""
-    size = (2 if name == 'head.fc.weight' else
-            4 if re.search(r'(conv|fc)\d?\.weight', name) else None)
-    if (value.is_nested or value.layout is not torch.strided
-            or value.is_quantized):
+    size = (
+        2
+        if name == 'head.fc.weight'
+        else 4
+        if re.search(r'(conv|fc)\d?\.weight', name)
+        else None
+    )
+    if value.is_nested or value.layout is not torch.strided or value.is_quantized:
         problem = 'is sparse, quantised or nested'
-    elif value.is_complex() or (value.is_floating_point()
-                                and value.element_size() < 2):
+    elif value.is_complex() or (value.is_floating_point() and value.element_size() < 2):
         problem = f'has the dtype {value.dtype}'
-    elif not value.is_meta and value.untyped_storage().nbytes() < \
-            value.numel() * value.element_size():
+    elif (
+        not value.is_meta
+        and value.untyped_storage().nbytes() < value.numel() * value.element_size()
+    ):
         problem = f'has the shape {tuple(value.shape)} but fewer values'
     elif size is not None and value.dim() != size:
         problem = f'has the shape {tuple(value.shape)}'
@@ -212,12 +247,15 @@ def _check_tensor(key: str, name: str, value: Tensor) -> None:
     raise CheckpointError(
         f'{key} {problem}; expected is a plain tensor of floats'
         f'{f" with {size} dimensions" if size else ""}. Save the state dict '
-        'of the model in float32')
+        'of the model in float32'
+    )
 
 
-def to_ours(state: Mapping[str, Tensor],
-            prefix: Optional[str] = None,
-            dtype: torch.dtype = torch.float32) -> Converted:
+def to_ours(
+    state: Mapping[str, Tensor],
+    prefix: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Converted:
     """Bring a TResNet state dict of any format into our names.
 
     Our own format comes back with the very same tensors; only the official
@@ -237,17 +275,18 @@ def to_ours(state: Mapping[str, Tensor],
     """
     format_name, start = locate(state, prefix)
     ours: StateDict = {}
-    keys: Dict[str, str] = {}
-    dropped: Dict[str, str] = {}
-    unexpected: List[str] = []
+    keys: dict[str, str] = {}
+    dropped: dict[str, str] = {}
+    unexpected: list[str] = []
     for key, name in our_names(state, format_name, start).items():
         if name is not None:
             _check_tensor(key, name, state[key])
             ours[name], keys[name] = state[key], key
             continue
-        bare = key[len(start):] if key.startswith(start) else key
-        reason = next((why for pattern, why in _DROPPED
-                       if pattern.fullmatch(bare)), None)
+        bare = key[len(start) :] if key.startswith(start) else key
+        reason = next(
+            (why for pattern, why in _DROPPED if pattern.fullmatch(bare)), None
+        )
         if reason is None and not key.startswith(start):
             reason = 'outside the backbone'
         if reason is None:
@@ -276,8 +315,9 @@ def from_ours(state: Mapping[str, Tensor], format_name: str) -> StateDict:
             negative scale has no conv to take its sign.
     """
     if format_name not in FORMATS:
-        raise CheckpointError(f'unknown format {format_name!r}; known are '
-                              f'{", ".join(FORMATS)}')
+        raise CheckpointError(
+            f'unknown format {format_name!r}; known are {", ".join(FORMATS)}'
+        )
     if format_name == 'official':
         try:
             state = scales_to_official(state)
@@ -285,7 +325,8 @@ def from_ours(state: Mapping[str, Tensor], format_name: str) -> StateDict:
             raise CheckpointError(
                 'the sign of a negative norm scale goes into the conv and the '
                 'running mean before it, which are not there or of another '
-                f'size: {error}') from error
+                f'size: {error}'
+            ) from error
     column = FORMATS[format_name][0]
     written: StateDict = {}
     for name, value in state.items():
@@ -298,12 +339,10 @@ def from_ours(state: Mapping[str, Tensor], format_name: str) -> StateDict:
             written[name if in_head else f'backbone.{name}'] = value
             continue
         if 'block' in fields:
-            stage, index = fields['block'][len('layer'):].split('.')
+            stage, index = fields['block'][len('layer') :].split('.')
             strided = stage != '1' and index == '0'
-            blurred = '2' if f'{fields["block"]}.conv3.weight' in state \
-                else '1'
+            blurred = '2' if f'{fields["block"]}.conv3.weight' in state else '1'
             fields['pool'] = '1' if strided else '0'
-            fields['blur'] = '.0' if strided and fields.get('i') == blurred \
-                else ''
+            fields['blur'] = '.0' if strided and fields.get('i') == blurred else ''
         written[_TABLE[row][column].format(**fields)] = value
     return written

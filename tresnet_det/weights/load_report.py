@@ -1,6 +1,7 @@
 """What became of each tensor when weights were loaded, for logs and people."""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Mapping, Tuple
 
 from ..common.errors import some
 
@@ -21,15 +22,17 @@ class LoadReport:
         unexpected: Keys in the file that the model has no place for.
         mismatched: Name in the model to the shapes in file and model.
     """
+
     file: str
     format: str
     arch: str
-    loaded: Tuple[str, ...]
+    loaded: tuple[str, ...]
     dropped: Mapping[str, str] = field(default_factory=dict)
-    missing: Tuple[str, ...] = ()
-    unexpected: Tuple[str, ...] = ()
-    mismatched: Mapping[str, Tuple[Tuple[int, ...], Tuple[int, ...]]] = \
-        field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(
+        default_factory=dict
+    )
 
     @property
     def complete(self) -> bool:
@@ -38,23 +41,32 @@ class LoadReport:
 
     def problems(self) -> str:
         """What does not fit, one phrase a kind; empty where all does."""
-        shapes = [f'{name} is {file} in the file and {model} in the model'
-                  for name, (file, model) in self.mismatched.items()]
-        kinds = (('missing', self.missing), ('unexpected', self.unexpected),
-                 ('of another shape', shapes))
-        return '; '.join(f'{len(names)} {kind} ({some(names)})'
-                         for kind, names in kinds if names)
+        shapes = [
+            f'{name} is {file} in the file and {model} in the model'
+            for name, (file, model) in self.mismatched.items()
+        ]
+        kinds = (
+            ('missing', self.missing),
+            ('unexpected', self.unexpected),
+            ('of another shape', shapes),
+        )
+        return '; '.join(
+            f'{len(names)} {kind} ({some(names)})' for kind, names in kinds if names
+        )
 
     def __str__(self) -> str:
         """The one line that is logged."""
-        return (f'{self.file}: {self.format} weights of TResNet {self.arch}: '
-                f'{len(self.loaded)} tensors loaded; dropped on purpose: '
-                f'{by_reason(self.dropped) or "none"}; '
-                f'{self.problems() or "all fit"}')
+        return (
+            f'{self.file}: {self.format} weights of TResNet {self.arch}: '
+            f'{len(self.loaded)} tensors loaded; dropped on purpose: '
+            f'{by_reason(self.dropped) or "none"}; '
+            f'{self.problems() or "all fit"}'
+        )
 
 
 def by_reason(dropped: Mapping[str, str]) -> str:
     """How many tensors were dropped for each reason."""
     reasons = list(dropped.values())
-    return ', '.join(f'{reasons.count(reason)} {reason}'
-                     for reason in dict.fromkeys(reasons))
+    return ', '.join(
+        f'{reasons.count(reason)} {reason}' for reason in dict.fromkeys(reasons)
+    )

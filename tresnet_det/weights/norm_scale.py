@@ -5,8 +5,9 @@ files with that sum in place of gamma, so that a plain batch norm computes the
 same; reading an official file here does what timm did, and nothing else ever
 does.
 """
+
 import re
-from typing import Dict, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -17,8 +18,9 @@ NORM_EPS = 1e-5  # eps of the official norm, which it adds to |gamma| as well
 _NORM_SCALE = re.compile(r'(.*\.)?(bn([123]?))\.weight')
 
 
-def scales_from_official(state: Mapping[str, Tensor],
-                         dtype: torch.dtype) -> Dict[str, Tensor]:
+def scales_from_official(
+    state: Mapping[str, Tensor], dtype: torch.dtype
+) -> dict[str, Tensor]:
     """Replace official gammas by the scales that they mean.
 
     Args:
@@ -33,7 +35,7 @@ def scales_from_official(state: Mapping[str, Tensor],
     return state
 
 
-def scales_to_official(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+def scales_to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Replace norm scales by official gammas that mean them.
 
     A gamma cannot mean every scale s. A negative one is made positive by
@@ -65,8 +67,7 @@ def scales_to_official(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
         gamma = (scale.double() - NORM_EPS).clamp(min=0).to(scale.dtype)
         for step in (-torch.inf, torch.inf):
             near = torch.nextafter(gamma, torch.full_like(gamma, step))
-            better = (near.abs() + NORM_EPS == scale) \
-                & (gamma + NORM_EPS != scale)
+            better = (near.abs() + NORM_EPS == scale) & (gamma + NORM_EPS != scale)
             gamma = torch.where(better, near, gamma)
         state[found[0]] = gamma
     return state

@@ -6,30 +6,45 @@ The one path that ``init_cfg=dict(type='Pretrained', ...)``, the function
 :mod:`tresnet_det.weights.formats` recognises the format by its keys and
 gives our names, and what was done with each tensor is reported here.
 """
+
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import Any
 
 import torch
 import torch.nn as nn
 from mmengine.logging import print_log
 from torch import Tensor
 
+from ..common.errors import some
 from ..environment.versions import __version__
 from .archs import ARCHS
-from .formats import (FORMATS, CheckpointError, Converted,
-                                 from_ours, locate, our_names, to_ours)
 from .fetch import fetch
-from .load_report import LoadReport, by_reason
-from ..common.errors import some
 from .files import read_weights, write_weights
+from .formats import (
+    FORMATS,
+    CheckpointError,
+    Converted,
+    from_ours,
+    locate,
+    our_names,
+    to_ours,
+)
+from .load_report import LoadReport, by_reason
 
-__all__ = ['Checkpoint', 'CheckpointError', 'LoadReport',
-           'convert_checkpoint', 'describe_arch', 'load_pretrained',
-           'open_checkpoint']
+__all__ = [
+    'Checkpoint',
+    'CheckpointError',
+    'LoadReport',
+    'convert_checkpoint',
+    'describe_arch',
+    'load_pretrained',
+    'open_checkpoint',
+]
 
 # Under which key each format's readers look for the state dict.
 _WRAPPER = {'mm': 'state_dict', 'official': 'model', 'timm': 'state_dict'}
@@ -44,35 +59,38 @@ class Checkpoint:
         weights: Tensors in our names, and what was left out of them.
         meta: Remarks that the file holds about itself.
     """
+
     file: Path
     weights: Converted
-    meta: Dict[str, Any]
+    meta: dict[str, Any]
 
     @property
     def arch(self) -> str:
         return describe_arch(self.weights.state)
 
     @property
-    def num_classes(self) -> Optional[int]:
+    def num_classes(self) -> int | None:
         head = self.weights.state.get('head.fc.weight')
         return None if head is None else head.shape[0]
 
     def __str__(self) -> str:
         """A few lines for a person to read."""
         state = self.weights.state
-        dtypes = sorted({str(v.dtype)[len('torch.'):] for v in state.values()})
+        dtypes = sorted({str(v.dtype)[len('torch.') :] for v in state.values()})
         lines = [
             f'file        {self.file}',
-            f'format      {self.weights.format}, prefix '
-            f'{self.weights.prefix!r}',
+            f'format      {self.weights.format}, prefix {self.weights.prefix!r}',
             f'arch        {self.arch}',
             f'classes     {self.num_classes or "no classifier"}',
             f'tensors     {len(state)} ({", ".join(dtypes)}), '
             f'{sum(v.numel() for v in state.values()):,} values',
             f'dropped     {by_reason(self.weights.dropped) or "nothing"}',
-            f'unexpected  {some(self.weights.unexpected) or "nothing"}']
-        lines += [f'meta        {key}: {str(value)[:100]!r}'
-                  for key, value in self.meta.items()]
+            f'unexpected  {some(self.weights.unexpected) or "nothing"}',
+        ]
+        lines += [
+            f'meta        {key}: {str(value)[:100]!r}'
+            for key, value in self.meta.items()
+        ]
         return '\n'.join(lines)
 
 
@@ -83,25 +101,32 @@ def describe_arch(state: Mapping[str, Tensor]) -> str:
         A name out of ARCHS (where stages are absent: the one that begins
         so), else the dict that `TResNet` takes for it, without slopes.
     """
-    blocks = {tuple(map(int, found.groups())) for name in state
-              if (found := re.match(r'layer(\d)\.(\d+)\.', name))}
+    blocks = {
+        tuple(map(int, found.groups()))
+        for name in state
+        if (found := re.match(r'layer(\d)\.(\d+)\.', name))
+    }
     stages = sorted({stage for stage, _ in blocks})
     depths = tuple(sum(s == stage for s, _ in blocks) for stage in stages)
-    bottleneck = tuple(f'layer{stage}.0.conv3.weight' in state
-                       for stage in stages)
+    bottleneck = tuple(f'layer{stage}.0.conv3.weight' in state for stage in stages)
     width = state['conv1.weight'].shape[0]
     for name, arch in ARCHS.items():
         n = len(stages)
-        if (arch.depths[:n], arch.bottleneck[:n], arch.width) == \
-                (depths, bottleneck, width):
+        if (arch.depths[:n], arch.bottleneck[:n], arch.width) == (
+            depths,
+            bottleneck,
+            width,
+        ):
             return name
     return f'dict(depths={depths}, width={width}, bottleneck={bottleneck})'
 
 
-def open_checkpoint(checkpoint: Union[str, PathLike],
-                    prefix: Optional[str] = None,
-                    map_location: str = 'cpu',
-                    dtype: torch.dtype = torch.float32) -> Checkpoint:
+def open_checkpoint(
+    checkpoint: str | PathLike,
+    prefix: str | None = None,
+    map_location: str = 'cpu',
+    dtype: torch.dtype = torch.float32,
+) -> Checkpoint:
     """Find, read and recognise weights of any format.
 
     Args:
@@ -122,11 +147,13 @@ def open_checkpoint(checkpoint: Union[str, PathLike],
     return Checkpoint(file, weights, meta)
 
 
-def load_pretrained(model: nn.Module,
-                    checkpoint: Union[str, PathLike],
-                    strict: bool = True,
-                    prefix: Optional[str] = None,
-                    map_location: str = 'cpu') -> LoadReport:
+def load_pretrained(
+    model: nn.Module,
+    checkpoint: str | PathLike,
+    strict: bool = True,
+    prefix: str | None = None,
+    map_location: str = 'cpu',
+) -> LoadReport:
     """Load published or own weights into a TResNet.
 
     Official, timm and mm names are recognised by the keys, with any prefix
@@ -155,8 +182,9 @@ def load_pretrained(model: nn.Module,
     """
     target = model.state_dict()
     place, start = locate(target)
-    names = {ours: name
-             for name, ours in our_names(target, place, start).items() if ours}
+    names = {
+        ours: name for name, ours in our_names(target, place, start).items() if ours
+    }
     # Official scales are computed at the model's precision, and so once.
     dtype = target[names['conv1.weight']].dtype
     source = open_checkpoint(checkpoint, prefix, map_location, dtype)
@@ -168,22 +196,36 @@ def load_pretrained(model: nn.Module,
         part, key = ours.partition('.')[0], source.weights.keys[ours]
         if ours not in names:
             if part not in built:
-                dropped[key] = ('classifier' if part == 'head' else
-                                'stage that the model does not build')
+                dropped[key] = (
+                    'classifier'
+                    if part == 'head'
+                    else 'stage that the model does not build'
+                )
             else:
                 unexpected.append(key)
         elif value.shape != target[names[ours]].shape:
-            mismatched[names[ours]] = (tuple(value.shape),
-                                       tuple(target[names[ours]].shape))
+            mismatched[names[ours]] = (
+                tuple(value.shape),
+                tuple(target[names[ours]].shape),
+            )
         else:
             values[names[ours]] = value
     # The counter has no use at a fixed momentum, and old files lack it.
-    missing = tuple(name for ours, name in names.items()
-                    if ours not in source.weights.state
-                    and not ours.endswith('num_batches_tracked'))
-    report = LoadReport(str(source.file), source.weights.format, source.arch,
-                        tuple(values), dropped, missing, tuple(unexpected),
-                        mismatched)
+    missing = tuple(
+        name
+        for ours, name in names.items()
+        if ours not in source.weights.state and not ours.endswith('num_batches_tracked')
+    )
+    report = LoadReport(
+        str(source.file),
+        source.weights.format,
+        source.arch,
+        tuple(values),
+        dropped,
+        missing,
+        tuple(unexpected),
+        mismatched,
+    )
     if strict and not report.complete:
         ours = describe_arch({k: target[v] for k, v in names.items()})
         raise CheckpointError(_misfit(report, ours))
@@ -191,31 +233,40 @@ def load_pretrained(model: nn.Module,
     if report.complete:
         print_log(str(report), logger='current')
     else:
-        print_log(f'NOT ALL WEIGHTS FIT (strict=False). {report}',
-                  logger='current', level=logging.WARNING)
+        print_log(
+            f'NOT ALL WEIGHTS FIT (strict=False). {report}',
+            logger='current',
+            level=logging.WARNING,
+        )
     return report
 
 
 def _misfit(report: LoadReport, arch: str) -> str:
     """What to say of a file that does not fit the model."""
-    if set(report.mismatched) and not (report.missing or report.unexpected) \
-            and all('head.fc.' in name for name in report.mismatched):
-        mend = ('The classifier has another number of classes: build the '
-                'model with that of the file, or give the file to the '
-                'backbone\'s own init_cfg')
+    if (
+        set(report.mismatched)
+        and not (report.missing or report.unexpected)
+        and all('head.fc.' in name for name in report.mismatched)
+    ):
+        mend = (
+            'The classifier has another number of classes: build the '
+            'model with that of the file, or give the file to the '
+            "backbone's own init_cfg"
+        )
     elif report.arch != arch:
         mend = f'Build the model with the arch of the file ({report.arch})'
     else:
         mend = 'Is the file whole, and in_channels that of the file?'
-    return (f'{report.file} looks like TResNet {report.arch} ({report.format} '
-            f'format), the model is {arch}. {report.problems()}. {mend}, or '
-            'load what fits with strict=False')
+    return (
+        f'{report.file} looks like TResNet {report.arch} ({report.format} '
+        f'format), the model is {arch}. {report.problems()}. {mend}, or '
+        'load what fits with strict=False'
+    )
 
 
-def convert_checkpoint(source: Union[str, PathLike],
-                       target: Union[str, PathLike],
-                       to: str,
-                       prefix: Optional[str] = None) -> Checkpoint:
+def convert_checkpoint(
+    source: str | PathLike, target: str | PathLike, to: str, prefix: str | None = None
+) -> Checkpoint:
     """Write weights of any format in another one, whole or not at all.
 
     What :func:`~tresnet_det.weights.formats.from_ours` says of each
@@ -239,20 +290,26 @@ def convert_checkpoint(source: Union[str, PathLike],
         raise CheckpointError(
             f'{read.file} has {len(read.weights.unexpected)} keys that no '
             f'TResNet has ({some(read.weights.unexpected)}); nothing was '
-            'written')
-    missing = [name for name in FORMATS['mm'][1]
-               if name not in read.weights.state]
+            'written'
+        )
+    missing = [name for name in FORMATS['mm'][1] if name not in read.weights.state]
     if missing:
         raise CheckpointError(
             f'{read.file} has no {" and no ".join(missing)}, without which '
             'what is written could not be told from a ResNet; is the file '
-            'whole?')
+            'whole?'
+        )
     state = from_ours(read.weights.state, to)
-    write_weights(Path(target).expanduser(), state, _WRAPPER[to], {
-        'source': str(source),
-        'source_format': read.weights.format,
-        'weights_format': to,
-        'arch': read.arch,
-        'tresnet_det': __version__,
-    })
+    write_weights(
+        Path(target).expanduser(),
+        state,
+        _WRAPPER[to],
+        {
+            'source': str(source),
+            'source_format': read.weights.format,
+            'weights_format': to,
+            'arch': read.arch,
+            'tresnet_det': __version__,
+        },
+    )
     return read

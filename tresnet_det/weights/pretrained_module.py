@@ -1,4 +1,5 @@
 """The base of what init_cfg can fill with published TResNet weights."""
+
 from mmengine.model import BaseModule
 
 from .pretrained import load_pretrained
@@ -22,8 +23,7 @@ class PretrainedModule(BaseModule):
         cfg = self.init_cfg
         if isinstance(cfg, dict) and cfg.get('type') == 'Pretrained':
             if not self.is_init:
-                load_pretrained(self, **{k: v for k, v in cfg.items()
-                                         if k != 'type'})
+                load_pretrained(self, **{k: v for k, v in cfg.items() if k != 'type'})
                 self._is_init = True
         else:
             super().init_weights()

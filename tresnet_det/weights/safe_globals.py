@@ -5,8 +5,10 @@ checkpoints of mmengine hold, beside tensors, its message hub's log values
 (HistoryBuffer) and NumPy scalars; resuming and testing would fail on them.
 The classes listed here only hold data: reading them runs no code of a file.
 """
+
+from collections.abc import Callable
 from pickle import UnpicklingError
-from typing import Any, Callable, List
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +25,8 @@ def _history_method(owner: Any, name: str) -> Callable:
         return getattr(owner, name)
     raise UnpicklingError(
         f'the file asks for {name!r} of {owner!r}; of all attributes only '
-        "HistoryBuffer's statistics are allowed in a checkpoint")
+        "HistoryBuffer's statistics are allowed in a checkpoint"
+    )
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -34,9 +37,13 @@ def allow_mmengine_checkpoints() -> None:
         from numpy._core import multiarray  # NumPy 2
     except ImportError:
         from numpy.core import multiarray  # type: ignore[no-redef]
-    classes: List[Any] = [
-        HistoryBuffer, multiarray._reconstruct, multiarray.scalar, np.ndarray,
-        np.dtype, (_history_method, 'builtins.getattr')
+    classes: list[Any] = [
+        HistoryBuffer,
+        multiarray._reconstruct,
+        multiarray.scalar,
+        np.ndarray,
+        np.dtype,
+        (_history_method, 'builtins.getattr'),
     ]
     # Since NumPy 1.25 every dtype has a class of its own.
     classes += {type(np.dtype(code)) for code in '?bBhHiIlLqQefdg'}

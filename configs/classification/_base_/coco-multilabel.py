@@ -18,7 +18,9 @@ train_dataloader = dict(
         **coco,
         ann_file='annotations/multilabel_train2017.json',
         data_prefix='train2017',
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=16,
     num_workers=4,
@@ -27,7 +29,9 @@ val_dataloader = dict(
         **coco,
         ann_file='annotations/multilabel_val2017.json',
         data_prefix='val2017',
-        pipeline=[*train_pipeline[:2], train_pipeline[-1]]))
+        pipeline=[*train_pipeline[:2], train_pipeline[-1]],
+    ),
+)
 val_evaluator = [
     dict(type='AveragePrecision'),
     dict(type='MultiLabelMetric', average='macro'),

@@ -1,4 +1,5 @@
 """Hooks of mmengine's runner; importing them registers them."""
+
 from .checkpoint import WholeCheckpointHook
 from .class_count import ClassCountHook
 from .iteration_seed import IterationSeedHook
@@ -6,6 +7,12 @@ from .nonfinite import NonFiniteError, StopOnNonFiniteHook
 from .skipped_images import SkippedImagesHook
 from .val_loss import ValLossHook
 
-__all__ = ['ClassCountHook', 'IterationSeedHook', 'NonFiniteError',
-           'SkippedImagesHook', 'StopOnNonFiniteHook', 'ValLossHook',
-           'WholeCheckpointHook']
+__all__ = [
+    'ClassCountHook',
+    'IterationSeedHook',
+    'NonFiniteError',
+    'SkippedImagesHook',
+    'StopOnNonFiniteHook',
+    'ValLossHook',
+    'WholeCheckpointHook',
+]

@@ -25,6 +25,7 @@ class WholeCheckpointHook(CheckpointHook):
     disk full at that moment. That a file is whole or not there is the
     runner's part, ``CheckedRunner.save_checkpoint``.
     """
+
     keep_ckpt_ids: deque
 
     def before_train(self, runner: Runner) -> None:
@@ -46,59 +47,68 @@ class WholeCheckpointHook(CheckpointHook):
         """No checkpoint holds gradients that wait for the next update."""
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         unit = runner.max_iters // runner.max_epochs if self.by_epoch else 1
-        if self.interval > 0 and (self.interval * unit % counts
-                                  or self.save_begin * unit % counts):
+        if self.interval > 0 and (
+            self.interval * unit % counts or self.save_begin * unit % counts
+        ):
             runner.logger.warning(
                 f'checkpoints are written every {self.interval * unit} '
                 f'iterations, the weights are updated every {counts}: a run '
                 'resumed between two updates loses gradients and ends with '
                 "other numbers. Choose multiples for CheckpointHook's "
-                'interval and save_begin')
+                'interval and save_begin'
+            )
 
-    def _save_checkpoint_with_step(self, runner: Runner, step: int,
-                                   meta: dict) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         if self.max_keep_ckpts > 0:
             if step not in self.keep_ckpt_ids:
                 self.keep_ckpt_ids.append(step)
             # A run that resumes from the new file deletes the surplus.
-            runner.message_hub.update_info('keep_ckpt_ids',
-                                           list(self.keep_ckpt_ids))
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
         filename = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
-            self.out_dir, filename, self.file_client_args,
+            self.out_dir,
+            filename,
+            self.file_client_args,
             save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler, meta=meta,
-            by_epoch=self.by_epoch, backend_args=self.backend_args,
-            **self.args)
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
         if is_main_process():
-            with written_whole(Path(runner.work_dir,
-                                    'last_checkpoint')) as part:
+            with written_whole(Path(runner.work_dir, 'last_checkpoint')) as part:
                 part.write_text(self.last_ckpt)
         while 0 < self.max_keep_ckpts < len(self.keep_ckpt_ids):
-            self._remove(self.file_backend.join_path(
-                self.out_dir,
-                self.filename_tmpl.format(self.keep_ckpt_ids.popleft())))
+            self._remove(
+                self.file_backend.join_path(
+                    self.out_dir,
+                    self.filename_tmpl.format(self.keep_ckpt_ids.popleft()),
+                )
+            )
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self.save_best:
             return
         # An evaluation without any detection has no AP, which mmengine's
         # looks up; None is passed over.
-        absent = [key for key in self.key_indicators
-                  if key not in ('auto', *metrics)]
+        absent = [key for key in self.key_indicators if key not in ('auto', *metrics)]
         if absent:
-            print_log(f'no best checkpoint is looked for: the evaluation gave '
-                      f'no {", ".join(absent)}', 'current', logging.WARNING)
+            print_log(
+                f'no best checkpoint is looked for: the evaluation gave '
+                f'no {", ".join(absent)}',
+                'current',
+                logging.WARNING,
+            )
             metrics = {**metrics, **dict.fromkeys(absent)}
         # mmengine's removes the former best file if it knows of one.
         former = self._best_files()
         self._set_best_files(dict.fromkeys(former))
         super()._save_best_checkpoint(runner, metrics)
         new = self._best_files()
-        self._set_best_files(
-            {key: new[key] or path for key, path in former.items()})
+        self._set_best_files({key: new[key] or path for key, path in former.items()})
         for key, path in former.items():
             if path and new[key] not in (None, path):
                 self._remove(path)

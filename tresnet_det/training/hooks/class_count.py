@@ -21,5 +21,6 @@ class ClassCountHook(NumClassCheckHook):
         try:
             super()._check_head(runner, mode)
         except AssertionError as error:
-            raise UserError(f'{error}. Set num_classes of the heads in the '
-                            'config') from error
+            raise UserError(
+                f'{error}. Set num_classes of the heads in the config'
+            ) from error

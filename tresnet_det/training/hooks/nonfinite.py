@@ -16,8 +16,8 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ...common.atomic import written_whole
-from ..diagnosis import diagnose, image_names, plain
 from ...common.errors import UserError, some
+from ..diagnosis import diagnose, image_names, plain
 
 __all__ = ['NonFiniteError', 'StopOnNonFiniteHook']
 
@@ -29,6 +29,7 @@ class NonFiniteError(UserError):
 @dataclass
 class _Iteration:
     """What is needed to compute one again."""
+
     number: int = 0
     batch: Any = None
     random: list[Tensor] = field(default_factory=list)
@@ -93,29 +94,38 @@ class StopOnNonFiniteHook(Hook):
     def after_train(self, runner: Runner) -> None:
         runner.optim_wrapper.optimizer.step = self._step
 
-    def before_train_iter(self, runner: Runner, batch_idx: int,
-                          data_batch: Any = None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
         self._stepped = False
         random = [torch.get_rng_state()]
         if torch.cuda.is_available():
             random.append(torch.cuda.get_rng_state())
         self._current = _Iteration(runner.iter + 1, data_batch, random)
 
-    def _before_step(self, runner: Runner,
-                     optimizer: torch.optim.Optimizer) -> None:
+    def _before_step(self, runner: Runner, optimizer: torch.optim.Optimizer) -> None:
         # Set by a loss scaler for fused optimizers, which skip by themselves.
         if getattr(optimizer, 'found_inf', None):
             return
         self._stepped = True
         # Summed over the processes already, so all of them see the same.
-        fault = _fault([parameter.grad for group in optimizer.param_groups
-                        for parameter in group['params']])
+        fault = _fault(
+            [
+                parameter.grad
+                for group in optimizer.param_groups
+                for parameter in group['params']
+            ]
+        )
         if fault:
             self._stop(runner, f'the gradients are {fault}')
 
-    def after_train_iter(self, runner: Runner, batch_idx: int,
-                         data_batch: Any = None,
-                         outputs: dict[str, Tensor] | None = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Tensor] | None = None,
+    ) -> None:
         loss = torch.as_tensor((outputs or {}).get('loss', 0.0)).detach()
         self._current.loss = loss
         wrong = _anywhere(~loss.isfinite())
@@ -125,15 +135,22 @@ class StopOnNonFiniteHook(Hook):
         # A loss scaler decides at the update, whichever batch was wrong.
         scaled = hasattr(optim_wrapper, 'loss_scaler')
         if self._suspect and (self._stepped or not scaled):
-            self._stop(runner, 'the loss is not finite '
-                       f'({float(self._suspect.loss)})', self._suspect)
+            self._stop(
+                runner,
+                f'the loss is not finite ({float(self._suspect.loss)})',
+                self._suspect,
+            )
         updated = optim_wrapper.should_update()
         if updated:
             self._skipped = 0 if self._stepped else self._skipped + 1
             if self._skipped >= self.max_skipped_steps:
-                self._stop(runner, f'{self._skipped} steps in succession were '
-                           'skipped by the loss scaler, their gradients not '
-                           'being finite', self._suspect)
+                self._stop(
+                    runner,
+                    f'{self._skipped} steps in succession were '
+                    'skipped by the loss scaler, their gradients not '
+                    'being finite',
+                    self._suspect,
+                )
         # What overflowed may be in the running statistics.
         if wrong or any(_saves_now(hook, runner) for hook in runner.hooks):
             self._check_state(runner)
@@ -150,17 +167,23 @@ class StopOnNonFiniteHook(Hook):
     def _check_state(self, runner: Runner) -> None:
         # Other buffers may be infinite on purpose, as masks are.
         state = {
-            name: value for name, value in _unwrapped(runner).state_dict(
-                keep_vars=True).items() if isinstance(value, nn.Parameter)
-            or name.endswith(('running_mean', 'running_var'))}
+            name: value
+            for name, value in _unwrapped(runner).state_dict(keep_vars=True).items()
+            if isinstance(value, nn.Parameter)
+            or name.endswith(('running_mean', 'running_var'))
+        }
         fault = _fault(state.values())
         if _anywhere(torch.tensor(fault is not None)):
             wrong = [name for name, value in state.items() if _fault([value])]
-            self._stop(runner, f'{len(wrong)} weights and running statistics '
-                       f'are {fault or "not finite"} ({some(wrong)})')
+            self._stop(
+                runner,
+                f'{len(wrong)} weights and running statistics '
+                f'are {fault or "not finite"} ({some(wrong)})',
+            )
 
-    def _stop(self, runner: Runner, reason: str,
-              blamed: _Iteration | None = None) -> None:
+    def _stop(
+        self, runner: Runner, reason: str, blamed: _Iteration | None = None
+    ) -> None:
         """Writes the diagnosis of an iteration, the last one, and raises."""
         step = blamed or self._current
         torch.set_rng_state(step.random[0])
@@ -168,37 +191,55 @@ class StopOnNonFiniteHook(Hook):
             torch.cuda.set_rng_state(step.random[1])
         images = image_names(step.batch)
         found = diagnose(_unwrapped(runner), step.batch, runner.optim_wrapper)
-        file = Path(runner.log_dir, f'nonfinite_iter_{step.number}_'
-                    f'rank_{runner.rank}.json')
+        file = Path(
+            runner.log_dir, f'nonfinite_iter_{step.number}_rank_{runner.rank}.json'
+        )
         where = f'diagnosis: {file} (the batch: .pth)'
         try:
             with written_whole(file) as part:
-                part.write_text(json.dumps(dict(
-                    reason=reason, iteration=step.number, rank=runner.rank,
-                    images=images, **found), indent=1))
+                part.write_text(
+                    json.dumps(
+                        dict(
+                            reason=reason,
+                            iteration=step.number,
+                            rank=runner.rank,
+                            images=images,
+                            **found,
+                        ),
+                        indent=1,
+                    )
+                )
             with written_whole(file.with_suffix('.pth')) as part:
                 torch.save(plain(step.batch), part)
         except Exception as error:  # the reason counts; the others wait below
             text = str(error).partition('\n')[0]
             where = f'the diagnosis could not be written whole ({text})'
-        ids = some(str(image['img_path'] if image['img_id'] is None
-                       else image['img_id']) for image in images)
+        ids = some(
+            str(image['img_path'] if image['img_id'] is None else image['img_id'])
+            for image in images
+        )
         message = (
             f'training stopped at iteration {step.number}: {reason}; '
             f'first not finite: {found["first"] or "nothing, this time"}; '
             f'images: {ids}; {where}. Look at these images and their boxes, '
-            'lower the learning rate or set clip_grad')
+            'lower the learning rate or set clip_grad'
+        )
         # The process whose batch is to blame speaks for all.
         told = all_gather_object((found['first'] is not None, message))
-        raise NonFiniteError(next(
-            (text for known, text in told if known), message))
+        raise NonFiniteError(next((text for known, text in told if known), message))
 
 
 def _saves_now(hook: Hook, runner: Runner) -> bool:
     """Whether a hook saves a checkpoint after this iteration."""
-    return isinstance(hook, CheckpointHook) and not hook.by_epoch and (
-        hook.every_n_train_iters(runner, hook.interval, hook.save_begin)
-        or hook.save_last and hook.is_last_train_iter(runner))
+    return (
+        isinstance(hook, CheckpointHook)
+        and not hook.by_epoch
+        and (
+            hook.every_n_train_iters(runner, hook.interval, hook.save_begin)
+            or hook.save_last
+            and hook.is_last_train_iter(runner)
+        )
+    )
 
 
 def _anywhere(wrong: Tensor) -> bool:
@@ -215,11 +256,13 @@ def _unwrapped(runner: Runner) -> BaseModel:
 
 def _fault(tensors: Iterable[Tensor | None]) -> str | None:
     """What is wrong with values, if anything; waits for the device once."""
-    values = [tensor for tensor in tensors
-              if tensor is not None and tensor.is_floating_point()]
+    values = [
+        tensor
+        for tensor in tensors
+        if tensor is not None and tensor.is_floating_point()
+    ]
     # As torch's own clip_grad_norm_ does it: a few kernels for all tensors.
-    if not values or torch.stack(
-            torch._foreach_norm(values)).isfinite().all():
+    if not values or torch.stack(torch._foreach_norm(values)).isfinite().all():
         return None
     if all(value.isfinite().all() for value in values):
         return 'too large, their norm is not finite'

@@ -26,14 +26,16 @@ class SkippedImagesHook(Hook):
     def __init__(self, log: str) -> None:
         self.log = Path(log)
 
-    def after_val_epoch(self, runner: Runner,
-                        metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
         black = self._lines('taken as black')
         if black:
             runner.logger.warning(
                 f'{len(black)} images could not be used and were evaluated as '
                 'black ones: their objects count as missed, so the figures '
-                f'above are too low; {self.log} names them')
+                f'above are too low; {self.log} names them'
+            )
 
     after_test_epoch = after_val_epoch
 
@@ -42,10 +44,15 @@ class SkippedImagesHook(Hook):
             lines = self._lines(kind)
             more = len(lines) - _SHOWN
             if lines:
-                runner.logger.warning('\n  '.join([
-                    f'{len(lines)} images were {kind} (all in {self.log}):',
-                    *lines[:_SHOWN],
-                    *([f'and {more} more'] if more > 0 else [])]))
+                runner.logger.warning(
+                    '\n  '.join(
+                        [
+                            f'{len(lines)} images were {kind} (all in {self.log}):',
+                            *lines[:_SHOWN],
+                            *([f'and {more} more'] if more > 0 else []),
+                        ]
+                    )
+                )
 
     def _lines(self, kind: str) -> list[str]:
         """Each image once, though each epoch met it."""

@@ -19,8 +19,8 @@ from mmengine.runner import Runner, autocast
 from torch.utils.data import DataLoader
 
 from ...common.errors import UserError
-from ..losses import losses_of
 from ...data.wrapped_datasets import innermost_datasets
+from ..losses import losses_of
 
 __all__ = ['ValLossHook', 'loss_dataloader', 'with_boxes_first']
 
@@ -51,11 +51,11 @@ def with_boxes_first(pipeline: Iterable[dict]) -> list[dict]:
                 return index
         raise UserError(
             'the loss on the val split needs a val pipeline with LoadImage... '
-            f'and LoadAnnotations, got {[step["type"] for step in steps]}')
+            f'and LoadAnnotations, got {[step["type"] for step in steps]}'
+        )
 
     # LoadPanopticAnnotations, LoadMultiChannelImageFromFiles ...
-    steps.insert(place(r'Load\w*Image') + 1,
-                 steps.pop(place(r'Load\w*Annotations')))
+    steps.insert(place(r'Load\w*Image') + 1, steps.pop(place(r'Load\w*Annotations')))
     return steps
 
 
@@ -74,16 +74,20 @@ def loss_dataloader(dataloader: Any) -> dict:
         raise UserError(
             "ValLossHook needs val_dataloader as a dict in the runner's "
             'config, to build another like it; got '
-            f'{type(dataloader).__name__}')
+            f'{type(dataloader).__name__}'
+        )
     dataloader = deepcopy(dataloader)
     # Rounded up to equal shares for all processes, some images came twice.
-    dataloader.update(drop_last=False, sampler=dict(
-        type='DefaultSampler', shuffle=False, round_up=False))
+    dataloader.update(
+        drop_last=False,
+        sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+    )
     for data in innermost_datasets(dataloader['dataset']):
         if not isinstance(data, dict):
             raise UserError(
                 "ValLossHook needs val_dataloader's data sets as dicts, to "
-                f'build others like them; got a {type(data).__name__}')
+                f'build others like them; got a {type(data).__name__}'
+            )
         data['pipeline'] = with_boxes_first(data.get('pipeline', ()))
     return dataloader
 
@@ -116,7 +120,8 @@ class ValLossHook(Hook):
         if runner.val_loop is None:
             raise UserError(
                 'ValLossHook needs a val split: set val_dataloader, '
-                'val_evaluator and val_cfg, or take the hook out')
+                'val_evaluator and val_cfg, or take the hook out'
+            )
         self.before_val(runner)
 
     def before_val(self, runner: Runner) -> None:
@@ -126,13 +131,15 @@ class ValLossHook(Hook):
             if hasattr(model, 'teacher') and hasattr(model, 'student'):
                 raise UserError(
                     'ValLossHook needs one detector, and '
-                    f'{type(model).__name__} is two; take the hook out')
+                    f'{type(model).__name__} is two; take the hook out'
+                )
             self.loader = runner.build_dataloader(
-                loss_dataloader(runner.cfg.get('val_dataloader')),
-                seed=runner.seed)
+                loss_dataloader(runner.cfg.get('val_dataloader')), seed=runner.seed
+            )
 
-    def after_val_epoch(self, runner: Runner,
-                        metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
         """Computes the losses, logs them and adds them to ``metrics``."""
         assert self.loader is not None
         with autocast(enabled=runner.val_loop.fp16):

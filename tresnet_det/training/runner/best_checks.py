@@ -35,27 +35,36 @@ def check_save_best(hooks: Iterable[Hook], val_loop: BaseLoop) -> None:
     """
     hooks = list(hooks)
     metrics = getattr(getattr(val_loop, 'evaluator', None), 'metrics', [])
-    if not metrics or not {*map(type, metrics)} <= {
-            CocoMetric, FasterCocoEvalMetric} or not all(
-                type(hook).after_val_epoch.__module__.startswith(
-                    ('mmengine.', 'tresnet_det.')) for hook in hooks):
+    if (
+        not metrics
+        or not {*map(type, metrics)} <= {CocoMetric, FasterCocoEvalMetric}
+        or not all(
+            type(hook).after_val_epoch.__module__.startswith(
+                ('mmengine.', 'tresnet_det.')
+            )
+            for hook in hooks
+        )
+    ):
         return
     with_losses = any(isinstance(hook, ValLossHook) for hook in hooks)
-    known = [figure for metric in metrics
-             for figure in coco_figures_of(metric)]
+    known = [figure for metric in metrics for figure in coco_figures_of(metric)]
     for hook in hooks:
         if not (isinstance(hook, CheckpointHook) and hook.save_best):
             continue
-        lacking = [key for key in hook.save_best
-                   if key not in ('auto', *known)
-                   # The names of losses are the model's.
-                   and not (with_losses and key.startswith('val_'))]
+        lacking = [
+            key
+            for key in hook.save_best
+            if key not in ('auto', *known)
+            # The names of losses are the model's.
+            and not (with_losses and key.startswith('val_'))
+        ]
         if lacking:
             raise UserError(
                 f'save_best = {lacking[0]!r} of the checkpoint hook is none '
                 f'of the figures of the evaluation, which are '
                 f'{", ".join(known) or "none"}; val_loss needs custom_hooks '
-                "= [dict(type='ValLossHook')]")
+                "= [dict(type='ValLossHook')]"
+            )
 
 
 def coco_figures_of(metric: BaseMetric) -> list[str]:
@@ -67,10 +76,9 @@ def coco_figures_of(metric: BaseMetric) -> list[str]:
         elif kind == 'proposal':
             names += metric.metric_items or _AR
         else:
-            names += [f'{kind}_{item}'
-                      for item in metric.metric_items or _AP]
+            names += [f'{kind}_{item}' for item in metric.metric_items or _AP]
             if metric.classwise:
-                names += [f'{name}_precision'
-                          for name in metric.dataset_meta['classes']]
-    return [f'{metric.prefix}/{name}' if metric.prefix else name
-            for name in names]
+                names += [
+                    f'{name}_precision' for name in metric.dataset_meta['classes']
+                ]
+    return [f'{metric.prefix}/{name}' if metric.prefix else name for name in names]

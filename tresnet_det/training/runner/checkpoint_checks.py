@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from ...weights.formats import CheckpointError
 from ...common.errors import UserError, some
 from ...weights.files import read_weights
+from ...weights.formats import CheckpointError
 
 __all__ = ['check_fit', 'check_resumable', 'explained']
 
@@ -36,12 +36,14 @@ def explained(file: str, resume: bool = False) -> Iterator[None]:
                 raise CheckpointError(
                     f'{file} holds weights and no state of a training, so it '
                     'cannot be resumed. To start from its weights, set '
-                    f"load_from = '{file}' in the config") from error
+                    f"load_from = '{file}' in the config"
+                ) from error
         raise
 
 
-def check_fit(model: nn.Module, checkpoint: Mapping[str, Any], file: str,
-              wholly: bool = True) -> None:
+def check_fit(
+    model: nn.Module, checkpoint: Mapping[str, Any], file: str, wholly: bool = True
+) -> None:
     """mmengine only warns where weights are missing, and goes on with noise.
 
     Args:
@@ -55,15 +57,22 @@ def check_fit(model: nn.Module, checkpoint: Mapping[str, Any], file: str,
             will do, all are.
     """
     found = checkpoint.get('state_dict', checkpoint)
-    shapes = {name.removeprefix('module.'): value.shape
-              for name, value in found.items() if hasattr(value, 'shape')}
-    wanted = {name.removeprefix('module.'): value
-              for name, value in model.state_dict().items()}
+    shapes = {
+        name.removeprefix('module.'): value.shape
+        for name, value in found.items()
+        if hasattr(value, 'shape')
+    }
+    wanted = {
+        name.removeprefix('module.'): value
+        for name, value in model.state_dict().items()
+    }
     lacking = [name for name in wanted if name not in shapes]
-    other = [f'{name} is {tuple(shapes[name])} in the file and '
-             f'{tuple(value.shape)} in the model'
-             for name, value in wanted.items()
-             if name in shapes and shapes[name] != value.shape]
+    other = [
+        f'{name} is {tuple(shapes[name])} in the file and '
+        f'{tuple(value.shape)} in the model'
+        for name, value in wanted.items()
+        if name in shapes and shapes[name] != value.shape
+    ]
     if not wholly and len(lacking) + len(other) == len(wanted):
         raise CheckpointError(
             f'load_from: no weight of {file} fits the model, which would '
@@ -72,17 +81,20 @@ def check_fit(model: nn.Module, checkpoint: Mapping[str, Any], file: str,
             f'of another shape ({some(other) or "none"}); the file has '
             f'{some(shapes) or "none"}. Weights of a backbone are loaded by '
             "model.backbone.init_cfg = dict(type='Pretrained', "
-            f"checkpoint='{file}')")
+            f"checkpoint='{file}')"
+        )
     if wholly and (lacking or other):
         raise CheckpointError(
             f'{file} does not fit the model: {len(lacking)} of {len(wanted)} '
             f'weights are missing ({some(lacking) or "none"}), {len(other)} '
             f'are of another shape ({some(other) or "none"}). Take the config '
-            'that it was trained with')
+            'that it was trained with'
+        )
 
 
-def check_resumable(checkpoint: Mapping[str, Any], needed: Iterable[str],
-                    file: str) -> None:
+def check_resumable(
+    checkpoint: Mapping[str, Any], needed: Iterable[str], file: str
+) -> None:
     """mmengine goes on with a new optimizer where a file holds none.
 
     Args:
@@ -100,4 +112,5 @@ def check_resumable(checkpoint: Mapping[str, Any], needed: Iterable[str],
             ': best checkpoints have none, nor those of a CheckpointHook with '
             'save_optimizer=False. Resume from an epoch_N.pth or iter_N.pth, '
             f"or start from its weights: set load_from = '{file}' in the "
-            'config, without --resume')
+            'config, without --resume'
+        )

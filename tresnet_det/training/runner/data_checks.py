@@ -16,18 +16,23 @@ from mmdet.registry import DATASETS
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.logging import print_log
 
-from ...data.annotation_checks import (check_annotations, check_images_exist,
-                                 read_annotations)
 from ...common.errors import UserError
+from ...data.annotation_checks import (
+    check_annotations,
+    check_images_exist,
+    read_annotations,
+)
 from ...data.wrapped_datasets import innermost_datasets
 
 __all__ = ['check_class_names', 'check_dataset', 'check_evaluator']
 
 
-def check_class_names(classes: Sequence[str],
-                      categories: Sequence[str],
-                      ann_file: str | os.PathLike,
-                      allow_subset: bool = False) -> None:
+def check_class_names(
+    classes: Sequence[str],
+    categories: Sequence[str],
+    ann_file: str | os.PathLike,
+    allow_subset: bool = False,
+) -> None:
     """Compares class names with category names.
 
     Args:
@@ -44,7 +49,8 @@ def check_class_names(classes: Sequence[str],
     if isinstance(classes, str):
         raise UserError(
             f'classes is the string {classes!r}, not a tuple of names; a '
-            f"single class needs a comma: classes = ({classes!r}, )")
+            f'single class needs a comma: classes = ({classes!r}, )'
+        )
     wanted, found = list(classes), list(categories)
     lacking = [name for name in wanted if name not in found]
     unused = [name for name in found if name not in wanted]
@@ -63,21 +69,30 @@ def check_class_names(classes: Sequence[str],
         if twice:
             problems.append(f'more than once in the {source}: {twice}')
     if not problems:
-        problems.append('the same names in another order (MMDetection '
-                        'numbers them in the order of the file)')
-    remedy = (f'Write classes = {tuple(dict.fromkeys(categories))!r} in the '
-              'config or mend the file')
+        problems.append(
+            'the same names in another order (MMDetection '
+            'numbers them in the order of the file)'
+        )
+    remedy = (
+        f'Write classes = {tuple(dict.fromkeys(categories))!r} in the '
+        'config or mend the file'
+    )
     if unused and not lacking:
-        remedy += ('; to train on some of the categories only, set '
-                   'allow_class_subset = True in the config')
+        remedy += (
+            '; to train on some of the categories only, set '
+            'allow_class_subset = True in the config'
+        )
     raise UserError(
         f'the class names of the config and of {ann_file} disagree.\n'
         f'  config: {wanted}\n  file:   {list(categories)}\n  '
-        + '\n  '.join(problems) + f'\n{remedy}.')
+        + '\n  '.join(problems)
+        + f'\n{remedy}.'
+    )
 
 
-def check_dataset(cfg: Mapping[str, Any], allow_subset: bool = False,
-                  allow_missing: bool = False) -> None:
+def check_dataset(
+    cfg: Mapping[str, Any], allow_subset: bool = False, allow_missing: bool = False
+) -> None:
     """Checks a data set's files and class names before it is built.
 
     MMDetection's ``CocoDataset`` is looked for in any nesting of wrappers
@@ -97,34 +112,43 @@ def check_dataset(cfg: Mapping[str, Any], allow_subset: bool = False,
             _check_innermost(part, allow_subset, allow_missing)
 
 
-def _check_innermost(cfg: Mapping[str, Any], allow_subset: bool,
-                     allow_missing: bool) -> None:
+def _check_innermost(
+    cfg: Mapping[str, Any], allow_subset: bool, allow_missing: bool
+) -> None:
     kind = cfg['type']
     kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     # Others inherit from it and number (LVIS, Objects365) or read annotations
     # (panoptic ones) in their own way.
-    if any(getattr(kind, method, None) is not getattr(CocoDataset, method)
-           for method in ('load_data_list', 'parse_data_info')):
+    if any(
+        getattr(kind, method, None) is not getattr(CocoDataset, method)
+        for method in ('load_data_list', 'parse_data_info')
+    ):
         return
     # Built without reading anything, it resolves paths and defaults.
     dataset = DATASETS.build(dict(cfg, lazy_init=True))
     ann_file = dataset.ann_file
     content = read_annotations(ann_file, dataset.backend_args)
     check_annotations(content, ann_file, dataset.test_mode)
-    check_class_names(dataset.metainfo['classes'],
-                      [category['name'] for category in content['categories']],
-                      ann_file, allow_subset)
+    check_class_names(
+        dataset.metainfo['classes'],
+        [category['name'] for category in content['categories']],
+        ann_file,
+        allow_subset,
+    )
     folder = dataset.data_prefix.get('img', '')
-    if isinstance(get_file_backend(folder, backend_args=dataset.backend_args),
-                  LocalBackend):
+    if isinstance(
+        get_file_backend(folder, backend_args=dataset.backend_args), LocalBackend
+    ):
         check_images_exist(content, folder, ann_file, allow_missing)
     _check_something_left(content, dataset)
-    if dataset.test_mode and any(
-            a['id'] == 0 for a in content.get('annotations', ())):
+    if dataset.test_mode and any(a['id'] == 0 for a in content.get('annotations', ())):
         print_log(
             f'{ann_file} has an annotation with id 0: pycocotools takes 0 for '
             '"no match" and counts this box as missed; number annotations '
-            'from 1', 'current', logging.WARNING)
+            'from 1',
+            'current',
+            logging.WARNING,
+        )
 
 
 def check_evaluator(evaluator: Any, dataloader: Any) -> None:
@@ -140,8 +164,7 @@ def check_evaluator(evaluator: Any, dataloader: Any) -> None:
         UserError: The evaluator's annotation file cannot be read, or is of
             other images.
     """
-    dataset = dataloader['dataset'] if isinstance(
-        dataloader, Mapping) else dataloader
+    dataset = dataloader['dataset'] if isinstance(dataloader, Mapping) else dataloader
     if not (isinstance(dataset, Mapping) and 'ann_file' in dataset):
         return
     own = DATASETS.build(dict(dataset, lazy_init=True)).ann_file
@@ -150,30 +173,44 @@ def check_evaluator(evaluator: Any, dataloader: Any) -> None:
         if not file or os.path.abspath(file) == os.path.abspath(own):
             continue
         found, expected = (
-            {image['id'] for image in read_annotations(
-                path, metric.get('backend_args')).get('images', ())}
-            for path in (file, own))
+            {
+                image['id']
+                for image in read_annotations(path, metric.get('backend_args')).get(
+                    'images', ()
+                )
+            }
+            for path in (file, own)
+        )
         if not expected <= found:
             raise UserError(
                 f"the evaluator's ann_file {file} lacks "
                 f'{len(expected - found)} of the {len(expected)} images of '
-                f"the data set's, {own}: name the same file in both")
+                f"the data set's, {own}: name the same file in both"
+            )
 
 
-def _check_something_left(content: Mapping[str, Any],
-                          dataset: CocoDataset) -> None:
+def _check_something_left(content: Mapping[str, Any], dataset: CocoDataset) -> None:
     """MMDetection's filter, which fails where it leaves nothing."""
     filters = {} if dataset.test_mode else dataset.filter_cfg or {}
-    wanted = {category['id'] for category in content['categories']
-              if category['name'] in dataset.metainfo['classes']}
-    used = {a['image_id'] for a in content.get('annotations', ())
-            if a['category_id'] in wanted}
-    if not any(min(image['width'], image['height']) >= filters.get(
-            'min_size', 0) and (image['id'] in used or not filters.get(
-                'filter_empty_gt')) for image in content['images']):
+    wanted = {
+        category['id']
+        for category in content['categories']
+        if category['name'] in dataset.metainfo['classes']
+    }
+    used = {
+        a['image_id']
+        for a in content.get('annotations', ())
+        if a['category_id'] in wanted
+    }
+    if not any(
+        min(image['width'], image['height']) >= filters.get('min_size', 0)
+        and (image['id'] in used or not filters.get('filter_empty_gt'))
+        for image in content['images']
+    ):
         purpose = 'evaluate' if dataset.test_mode else 'train'
         raise UserError(
-            f"of the {len(content['images'])} images of {dataset.ann_file} no "
+            f'of the {len(content["images"])} images of {dataset.ann_file} no '
             f'image is left to {purpose} on: the filter is {dict(filters)}, '
             f'and {len(used)} images have annotations of the classes. Mend '
-            "the file or set the data set's filter_cfg")
+            "the file or set the data set's filter_cfg"
+        )

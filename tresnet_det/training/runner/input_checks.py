@@ -48,8 +48,9 @@ class InputCheckedRunner(Runner):
         with _building(f'randomness {kwargs}'):
             super().set_randomness(*args, **kwargs)
 
-    def register_hooks(self, default_hooks: dict | None = None,
-                       custom_hooks: list | None = None) -> None:
+    def register_hooks(
+        self, default_hooks: dict | None = None, custom_hooks: list | None = None
+    ) -> None:
         with _building('hooks'):
             super().register_hooks(default_hooks, custom_hooks)
 
@@ -62,18 +63,20 @@ class InputCheckedRunner(Runner):
             model = super().build_model(model)
         # Late: it imports all of MMDetection's models.
         from mmdet.models.necks import FPN
+
         given = getattr(getattr(model, 'backbone', None), 'out_channels', None)
         neck = getattr(model, 'neck', None)
-        if isinstance(neck, FPN) and given and list(given) != list(
-                neck.in_channels):
+        if isinstance(neck, FPN) and given and list(given) != list(neck.in_channels):
             raise UserError(
                 f'the neck expects maps of {list(neck.in_channels)} channels, '
                 f'the backbone gives {list(given)}: set '
-                f'model.neck.in_channels = {list(given)} in the config')
+                f'model.neck.in_channels = {list(given)} in the config'
+            )
         return model
 
-    def build_dataloader(self, dataloader: DataLoader | dict, *args: Any,
-                         **kwargs: Any) -> DataLoader:
+    def build_dataloader(
+        self, dataloader: DataLoader | dict, *args: Any, **kwargs: Any
+    ) -> DataLoader:
         """Checks the data set, then builds its loader as mmengine does.
 
         Raises:
@@ -82,21 +85,28 @@ class InputCheckedRunner(Runner):
         """
         with _building('data set'):
             if isinstance(dataloader, Mapping) and isinstance(
-                    dataloader['dataset'], Mapping):
-                check_dataset(dataloader['dataset'],
-                              self.cfg.get('allow_class_subset', False),
-                              self._skip_log is not None)
-                dataloader = dict(dataloader, dataset=check_when_loading(
-                    dataloader['dataset'], self._skip_log))
+                dataloader['dataset'], Mapping
+            ):
+                check_dataset(
+                    dataloader['dataset'],
+                    self.cfg.get('allow_class_subset', False),
+                    self._skip_log is not None,
+                )
+                dataloader = dict(
+                    dataloader,
+                    dataset=check_when_loading(dataloader['dataset'], self._skip_log),
+                )
             return super().build_dataloader(dataloader, *args, **kwargs)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         with _building('training'):
             built = super().build_train_loop(loop)
         if built.max_iters <= 0:
-            raise UserError(f'nothing would be trained: train_cfg is {loop}, '
-                            f'which makes {built.max_iters} iterations. Set '
-                            'max_epochs or max_iters above 0')
+            raise UserError(
+                f'nothing would be trained: train_cfg is {loop}, '
+                f'which makes {built.max_iters} iterations. Set '
+                'max_epochs or max_iters above 0'
+            )
         return built
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -114,16 +124,14 @@ class InputCheckedRunner(Runner):
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
         with _building(f'optimizer ({optim_wrapper})'):
             if asks_for_amp(optim_wrapper):
-                check_amp("optim_wrapper.type = 'AmpOptimWrapper' of the "
-                          'config')
+                check_amp("optim_wrapper.type = 'AmpOptimWrapper' of the config")
             return super().build_optim_wrapper(optim_wrapper)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         with _building('param_scheduler'):
             return super().build_param_scheduler(scheduler)
 
-    def load_checkpoint(self, filename: str, *args: Any,
-                        **kwargs: Any) -> dict:
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
         """Loads as mmengine does; only fine-tuning may lack some weights.
 
         Raises:
@@ -134,14 +142,20 @@ class InputCheckedRunner(Runner):
         with explained(filename):
             checkpoint = super().load_checkpoint(filename, *args, **kwargs)
         training = isinstance(self._train_loop, BaseLoop)
-        check_fit(self.model, checkpoint, filename,
-                  wholly=self._resume or not training)
+        check_fit(self.model, checkpoint, filename, wholly=self._resume or not training)
         if self._resume and training:
-            check_resumable(checkpoint, [
-                key for key, part in (
-                    ('optimizer', self.optim_wrapper),
-                    ('param_schedulers', self.param_schedulers))
-                if part is not None], filename)
+            check_resumable(
+                checkpoint,
+                [
+                    key
+                    for key, part in (
+                        ('optimizer', self.optim_wrapper),
+                        ('param_schedulers', self.param_schedulers),
+                    )
+                    if part is not None
+                ],
+                filename,
+            )
         return checkpoint
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
@@ -157,5 +171,7 @@ def _building(part: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f'the {part} that the config describes cannot be '
-                        f'built: {type(error).__name__}: {error}') from error
+        raise UserError(
+            f'the {part} that the config describes cannot be '
+            f'built: {type(error).__name__}: {error}'
+        ) from error

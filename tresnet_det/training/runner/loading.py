@@ -37,8 +37,13 @@ class LoadCheckedImage(LoadImageFromFile):
         UserError: The image cannot be used; the message names it.
     """
 
-    def __init__(self, *args: Any, skip_log: str | None = None,
-                 blank: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        skip_log: str | None = None,
+        blank: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.skip_log = skip_log
         self.blank = blank
@@ -53,13 +58,13 @@ class LoadCheckedImage(LoadImageFromFile):
             if self.skip_log is None:
                 raise UserError(
                     f'the image {path} {error}. Mend or remove it, or set '
-                    'skip_corrupt_images = True in the config') from error
+                    'skip_corrupt_images = True in the config'
+                ) from error
             kind = 'taken as black' if self.blank else 'left out'
             _add_line(self.skip_log, f'{kind}: {path} {error}\n')
             if not self.blank:
                 return None
-            image = np.zeros((results['height'], results['width'], 3),
-                             np.uint8)
+            image = np.zeros((results['height'], results['width'], 3), np.uint8)
         if self.to_float32:
             image = image.astype(np.float32)
         results['img'] = image
@@ -72,7 +77,8 @@ class LoadCheckedImage(LoadImageFromFile):
                 content = fileio.get(path, backend_args=self.backend_args)
             else:  # deprecated, yet MMCV's heeds it
                 content = fileio.FileClient.infer_client(
-                    self.file_client_args, path).get(path)
+                    self.file_client_args, path
+                ).get(path)
         except ImportError:  # of the backend: no image's fault
             raise
         except Exception as error:  # each backend has errors of its own
@@ -83,21 +89,28 @@ class LoadCheckedImage(LoadImageFromFile):
         if not _is_whole(content):
             raise UserError('is cut short')
         try:
-            image = mmcv.imfrombytes(content, flag=self.color_type,
-                                     backend=self.imdecode_backend)
+            image = mmcv.imfrombytes(
+                content, flag=self.color_type, backend=self.imdecode_backend
+            )
         except Exception:  # each backend has errors of its own
             image = None
         if image is None:
-            raise UserError('cannot be decoded: it begins with '
-                            f'{content[:8]!r} and is damaged or no image')
+            raise UserError(
+                'cannot be decoded: it begins with '
+                f'{content[:8]!r} and is damaged or no image'
+            )
         height, width = image.shape[:2]
         said = results.get('width', width), results.get('height', height)
         if said != (width, height):
-            turned = ' (turned as its EXIF orientation says)' if said == (
-                height, width) else ''
+            turned = (
+                ' (turned as its EXIF orientation says)'
+                if said == (height, width)
+                else ''
+            )
             raise UserError(
                 f'is {width} x {height} pixels{turned}, but the annotations '
-                f'say {said[0]} x {said[1]}')
+                f'say {said[0]} x {said[1]}'
+            )
         return image
 
 
@@ -109,17 +122,16 @@ def check_when_loading(cfg: Any, skip_log: str | None = None) -> Any:
         skip_log: As for ``LoadCheckedImage``; data sets in test mode get
             black images.
     """
+
     def changed(value: Any, blank: bool) -> Any:
         if isinstance(value, Mapping):
             blank = value.get('test_mode', blank)
-            value = {key: changed(item, blank)
-                     for key, item in value.items()}
+            value = {key: changed(item, blank) for key, item in value.items()}
             kind = value.get('type')
             if isinstance(kind, str) and 'LoadImageFromFile' in kind:
                 kind = MMDET_TRANSFORMS.get(kind)
             if kind is LoadImageFromFile:
-                value.update(type=LoadCheckedImage, skip_log=skip_log,
-                             blank=blank)
+                value.update(type=LoadCheckedImage, skip_log=skip_log, blank=blank)
         elif isinstance(value, (list, tuple)):
             value = type(value)(changed(item, blank) for item in value)
         return value
@@ -133,8 +145,7 @@ def _add_line(file: str, line: str) -> None:
         with open(file, 'a') as log:
             log.write(line)
     except OSError as error:  # its number is lost on the way from a worker
-        raise UserError(
-            f'{file} cannot be written: {error.strerror}') from error
+        raise UserError(f'{file} cannot be written: {error.strerror}') from error
 
 
 def _is_whole(content: bytes) -> bool:

@@ -54,15 +54,19 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if self._iter and last['length'] != length:
             ended = done == last['length']  # nothing is left of the epoch
             print_log(
-                f"the checkpoint is of epochs of {last['length']} batches, "
+                f'the checkpoint is of epochs of {last["length"]} batches, '
                 f'now they have {length}: the data, the batch size or the '
                 'number of processes changed, while schedules go on at '
-                f'iteration {self._iter}' + (
-                    '; the epoch begins anew' if done and not ended else ''),
-                'current', logging.WARNING)
+                f'iteration {self._iter}'
+                + ('; the epoch begins anew' if done and not ended else ''),
+                'current',
+                logging.WARNING,
+            )
             done = length if ended else 0
-        hub.update_info('epoch_begin', dict(
-            epoch=self._epoch, iter=self._iter - done, length=length))
+        hub.update_info(
+            'epoch_begin',
+            dict(epoch=self._epoch, iter=self._iter - done, length=length),
+        )
         if self._numbered():
             batches = self.dataloader.batch_sampler
             batches.iteration, batches.skip = self._iter, done
@@ -70,7 +74,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             print_log(
                 f'the first {done} batches of the epoch are read and passed '
                 'over, as the data loader was not built from a config',
-                'current', logging.WARNING)
+                'current',
+                logging.WARNING,
+            )
         return done
 
     def _numbered(self) -> bool:
@@ -80,11 +86,14 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         """Validates if it is due and the checkpoint is not from after it."""
         self._decide_current_val_interval()
         hub = self.runner.message_hub
-        if (self.runner.val_loop is not None
-                and self._epoch >= self.val_begin
-                and (self._epoch % self.val_interval == 0
-                     or self._epoch == self._max_epochs)
-                and hub.get_info('last_validation') != self._epoch):
+        if (
+            self.runner.val_loop is not None
+            and self._epoch >= self.val_begin
+            and (
+                self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
+            )
+            and hub.get_info('last_validation') != self._epoch
+        ):
             # Said first: what a hook saves after the validation must know.
             hub.update_info('last_validation', self._epoch)
             self.runner.val_loop.run()

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from mmengine.dist import (broadcast_object_list, get_rank, is_main_process,
-                           master_only)
+from mmengine.dist import broadcast_object_list, get_rank, is_main_process, master_only
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
@@ -44,24 +43,31 @@ class ResumableRunner(Runner):
 
     def setup_env(self, env_cfg: dict) -> None:
         """Joins the other processes; mmengine's way there needs a GPU."""
-        if (self._launcher == 'pytorch' and not dist.is_initialized()
-                and not torch.cuda.is_available()):
+        if (
+            self._launcher == 'pytorch'
+            and not dist.is_initialized()
+            and not torch.cuda.is_available()
+        ):
             dist.init_process_group('gloo')
         super().setup_env(env_cfg)
 
-    def wrap_model(self, model_wrapper_cfg: dict | None,
-                   model: nn.Module) -> nn.Module:
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wraps the model; on CPUs it is not tied to a GPU."""
-        if (self.distributed and model_wrapper_cfg is None
-                and not torch.cuda.is_available()):
+        if (
+            self.distributed
+            and model_wrapper_cfg is None
+            and not torch.cuda.is_available()
+        ):
             model_wrapper_cfg = dict(
-                device_ids=None, broadcast_buffers=False,
-                find_unused_parameters=self.cfg.get('find_unused_parameters',
-                                                    False))
+                device_ids=None,
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+            )
         return super().wrap_model(model_wrapper_cfg, model)
 
-    def register_hooks(self, default_hooks: dict | None = None,
-                       custom_hooks: list | None = None) -> None:
+    def register_hooks(
+        self, default_hooks: dict | None = None, custom_hooks: list | None = None
+    ) -> None:
         """Registers the hooks of the config and what resuming needs."""
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(IterationSeedHook())
@@ -86,7 +92,8 @@ class ResumableRunner(Runner):
                 if self._randomness_cfg.get('diff_rank_seed'):
                     seed -= get_rank()
                 self._train_dataloader = self.build_dataloader(
-                    numbered(self._train_dataloader), seed=seed)
+                    numbered(self._train_dataloader), seed=seed
+                )
                 seed_images(self._train_dataloader, seed)
         try:
             return super().build_train_loop(loop)
@@ -128,26 +135,30 @@ class ResumableRunner(Runner):
             self._resume = False  # nothing there yet
             return
         if seed not in (None, self._randomness_cfg.get('seed')):
-            print_log(f'the seed is {seed}, from the checkpoint', 'current',
-                      logging.WARNING)
+            print_log(
+                f'the seed is {seed}, from the checkpoint', 'current', logging.WARNING
+            )
             self._randomness_cfg.update(seed=seed)
             self.set_randomness(**self._randomness_cfg)
 
     @master_only
-    def save_checkpoint(self, out_dir: str, filename: str,
-                        file_client_args: dict | None = None,
-                        backend_args: dict | None = None,
-                        **kwargs: Any) -> None:
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        backend_args: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Saves a checkpoint so that the file is whole or not there.
 
         Raises:
             OSError: It cannot be written; no older file was touched.
         """
-        kwargs.update(file_client_args=file_client_args,
-                      backend_args=backend_args)
+        kwargs.update(file_client_args=file_client_args, backend_args=backend_args)
         if file_client_args or not isinstance(
-                get_file_backend(out_dir, backend_args=backend_args),
-                LocalBackend):
+            get_file_backend(out_dir, backend_args=backend_args), LocalBackend
+        ):
             super().save_checkpoint(out_dir, filename, **kwargs)
             return
         try:
@@ -156,10 +167,12 @@ class ResumableRunner(Runner):
         except OSError as error:
             free = shutil.disk_usage(out_dir).free / 2**20
             raise OSError(
-                error.errno, f'the checkpoint {filename} could not be written '
+                error.errno,
+                f'the checkpoint {filename} could not be written '
                 f'({error.strerror}; {free:.0f} MiB are free). Older '
                 'checkpoints are whole: make room and go on with --resume',
-                str(out_dir)) from error
+                str(out_dir),
+            ) from error
 
 
 def _is(cfg: dict, cls: type) -> bool:

@@ -12,12 +12,18 @@ from ...common.errors import UserError
 from ...weights.safe_globals import load
 from .checkpoint_checks import explained
 
-__all__ = ['choose_checkpoint', 'damage', 'find_whole_checkpoint',
-           'read_mapped', 'read_seed']
+__all__ = [
+    'choose_checkpoint',
+    'damage',
+    'find_whole_checkpoint',
+    'read_mapped',
+    'read_seed',
+]
 
 
-def choose_checkpoint(work_dir: str | Path, given: str | None = None
-                      ) -> tuple[str | None, int | None]:
+def choose_checkpoint(
+    work_dir: str | Path, given: str | None = None
+) -> tuple[str | None, int | None]:
     """What a run resumes from, and the seed in it.
 
     Args:
@@ -35,8 +41,7 @@ def choose_checkpoint(work_dir: str | Path, given: str | None = None
         return chosen, None  # an address, or for the loader to tell
     fault = damage(chosen) if given else None
     if fault:
-        raise UserError(f'cannot resume from {given}, which is damaged: '
-                        f'{fault}')
+        raise UserError(f'cannot resume from {given}, which is damaged: {fault}')
     with explained(chosen, resume=True):
         return chosen, read_seed(chosen)
 
@@ -74,23 +79,30 @@ def find_whole_checkpoint(work_dir: str | Path) -> str | None:
         named = str(Path(work_dir, Path(named).name))
     folder = Path(named).parent if named else Path(work_dir)
     names = {'epoch_#.pth', 'iter_#.pth', _unnumbered(named)}
-    others = sorted((path for path in folder.glob('*.pth')
-                     if _unnumbered(path) in names),
-                    key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    others = sorted(
+        (path for path in folder.glob('*.pth') if _unnumbered(path) in names),
+        key=lambda path: path.stat().st_mtime_ns,
+        reverse=True,
+    )
     faults: list[str] = []
     for path in dict.fromkeys([*filter(None, [named]), *map(str, others)]):
         fault = damage(path)
         if fault is None:
             for line in faults:
-                print_log(f'damaged checkpoint left out: {line}; resuming '
-                          f'from {path}', 'current', logging.WARNING)
+                print_log(
+                    f'damaged checkpoint left out: {line}; resuming from {path}',
+                    'current',
+                    logging.WARNING,
+                )
             return path
         faults.append(f'{path} ({fault})')
     if faults:
         raise UserError(
-            'cannot resume, no checkpoint is whole: ' + ', '.join(faults)
+            'cannot resume, no checkpoint is whole: '
+            + ', '.join(faults)
             + '. Start anew without --resume, or give the path of another '
-            'checkpoint to --resume')
+            'checkpoint to --resume'
+        )
     return None
 
 
