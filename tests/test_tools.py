@@ -194,7 +194,7 @@ def test_inferencer(demo, tmp_path):
 
 def test_make_demo_data(tmp_path):
     command = (
-        ROOT / 'tools' / 'make_demo_data.py',
+        ROOT / 'tools' / 'misc' / 'make_demo_data.py',
         tmp_path / 'data',
         '--num-train',
         '2',
@@ -208,7 +208,7 @@ def test_make_demo_data(tmp_path):
 def test_coco_subset(demo, tmp_path):
     _, out = demo
     text = run(
-        ROOT / 'tools' / 'coco_subset.py',
+        ROOT / 'tools' / 'dataset_converters' / 'coco_subset.py',
         out / 'data' / 'annotations' / 'instances_train.json',
         out / 'data' / 'train',
         tmp_path / 'two',

@@ -117,7 +117,9 @@ def test_backbone_name(backbone, name):
 
 def table(monkeypatch, capsys, *arguments):
     monkeypatch.setattr(sys, 'argv', ['', *map(str, arguments)])
-    runpy.run_path(str(ROOT / 'tools' / 'flops_table.py'), run_name='__main__')
+    runpy.run_path(
+        str(ROOT / 'tools' / 'analysis_tools' / 'flops_table.py'), run_name='__main__'
+    )
     lines = capsys.readouterr().out.splitlines()
     return [
         [cell.strip() for cell in line.strip('|').split('|')]

@@ -83,7 +83,10 @@ def coco(root, monkeypatch):
             json.dumps(dict(images=images, annotations=notes, categories=categories))
         )
         monkeypatch.setattr(sys, 'argv', ['', *map(str, files)])
-        runpy.run_path(str(ROOT / 'tools' / 'coco_multilabel.py'), run_name='__main__')
+        runpy.run_path(
+            str(ROOT / 'tools' / 'dataset_converters' / 'coco_multilabel.py'),
+            run_name='__main__',
+        )
 
 
 @pytest.fixture(autouse=True)

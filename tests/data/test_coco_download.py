@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tresnet_det import coco_download
+from tresnet_det.data import coco_download
 from tresnet_det.data.coco_download import ARCHIVES, Archive, download_coco
 
 ROOT = Path(__file__).parents[2]
@@ -371,7 +371,7 @@ def test_tool(server, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, 'argv', [
             '', str(tmp_path / 'coco'), '--base-url', server.address,
             '--split', *arguments])
-        runpy.run_path(str(ROOT / 'tools' / 'download_coco.py'),
+        runpy.run_path(str(ROOT / 'tools' / 'misc' / 'download_coco.py'),
                        run_name='__main__')
         return capsys.readouterr().out
 

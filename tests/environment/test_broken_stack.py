@@ -77,7 +77,7 @@ def test_operators_missing(run, tool):
         (dict(mmengine=None), ["No module named 'mmengine'"]),
     ],
 )
-@pytest.mark.parametrize('tool', ['train.py', 'make_demo_data.py'])
+@pytest.mark.parametrize('tool', ['train.py', 'misc/make_demo_data.py'])
 def test_wrong_versions(run, tool, versions, words):
     told(run(ROOT / 'tools' / tool, **versions), *words)
 

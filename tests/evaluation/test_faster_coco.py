@@ -315,7 +315,10 @@ def test_names_as_image_ids_are_refused_at_once(tmp_path):
 
 def run_tool(monkeypatch, *arguments):
     monkeypatch.setattr(sys, 'argv', ['', *map(str, arguments)])
-    runpy.run_path(str(ROOT / 'tools' / 'compare_evaluators.py'), run_name='__main__')
+    runpy.run_path(
+        str(ROOT / 'tools' / 'analysis_tools' / 'compare_evaluators.py'),
+        run_name='__main__',
+    )
 
 
 @pytest.mark.parametrize('files', ['drawn 1'], indirect=True)

@@ -670,42 +670,72 @@ TESTING = {
 }
 OTHER = {  # tool and arguments, words of the error
     'convert nothing': (
-        ['convert_checkpoint.py', '--inspect', 'no.pth'],
+        ['model_converters/convert_checkpoint.py', '--inspect', 'no.pth'],
         ['no.pth does not exist'],
     ),
     'convert a JSON': (
-        ['convert_checkpoint.py', 'data/ann.json', 'out.pth', '--to', 'mm'],
+        [
+            'model_converters/convert_checkpoint.py',
+            'data/ann.json',
+            'out.pth',
+            '--to',
+            'mm',
+        ],
         ['ann.json is no checkpoint'],
     ),
     'subset of nothing': (
-        ['coco_subset.py', 'no.json', 'data/images', 'out'],
+        ['dataset_converters/coco_subset.py', 'no.json', 'data/images', 'out'],
         ['no.json', 'No such file'],
     ),
     'subset into a folder': (
-        ['coco_subset.py', 'data/ann.json', 'data/images', 'data', '--num-images', '1'],
+        [
+            'dataset_converters/coco_subset.py',
+            'data/ann.json',
+            'data/images',
+            'data',
+            '--num-images',
+            '1',
+        ],
         ['data exists'],
     ),
     'subset of too many': (
-        ['coco_subset.py', 'data/ann.json', 'data/images', 'out', '--num-images', '9'],
+        [
+            'dataset_converters/coco_subset.py',
+            'data/ann.json',
+            'data/images',
+            'out',
+            '--num-images',
+            '9',
+        ],
         ['num_images is 9', 'has 2 images'],
     ),
     'subset without images': (
-        ['coco_subset.py', 'data/ann.json', '.', 'out', '--num-images', '1'],
+        [
+            'dataset_converters/coco_subset.py',
+            'data/ann.json',
+            '.',
+            'out',
+            '--num-images',
+            '1',
+        ],
         ['1.png'],
     ),
     'labels of no JSON': (
-        ['coco_multilabel.py', 'config.py', 'out.json'],
+        ['dataset_converters/coco_multilabel.py', 'config.py', 'out.json'],
         ['config.py', 'no whole JSON'],
     ),
     'demo data into a folder': (
-        ['make_demo_data.py', 'data'],
+        ['misc/make_demo_data.py', 'data'],
         ['data exists', 'choose another'],
     ),
     'demo data of none': (
-        ['make_demo_data.py', 'out', '--num-val', '0'],
+        ['misc/make_demo_data.py', 'out', '--num-val', '0'],
         ['num_val=0'],
     ),
-    'backbone unknown': (['benchmark.py', 'resnet51'], ["'resnet51'", 'resnet50']),
+    'backbone unknown': (
+        ['analysis_tools/benchmark.py', 'resnet51'],
+        ["'resnet51'", 'resnet50'],
+    ),
 }
 
 

@@ -127,7 +127,9 @@ def test_the_command(monkeypatch, capfd):
     monkeypatch.setitem(LIMITS, 'unlogged', 1e9)
     monkeypatch.setitem(LIMITS, 'files', -1)
     with pytest.raises(SystemExit, match='error: .* limit grows: files$'):
-        runpy.run_path(str(ROOT / 'tools' / 'long_run.py'), run_name='__main__')
+        runpy.run_path(
+            str(ROOT / 'tests' / 'trials' / 'long_run.py'), run_name='__main__'
+        )
     lines = capfd.readouterr().out.splitlines()
     assert 'limit' in lines[-len(MEASURES) - 2]
     assert '20 iterations, 5 starts of a data loader' in '\n'.join(lines)

@@ -18,7 +18,9 @@ from tresnet_det.weights.files import read_weights
 from tresnet_det.weights.formats import from_ours, to_ours
 from tresnet_det.weights.pretrained import load_pretrained
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'convert_checkpoint.py'
+TOOL = (
+    Path(__file__).parents[2] / 'tools' / 'model_converters' / 'convert_checkpoint.py'
+)
 TINY = dict(depths=(1, 2, 1, 1), width=8)
 
 

@@ -1,5 +1,4 @@
-# Which of COCO's 80 classes are in an image, at 448 px. The annotation files
-# are made by tools/dataset_converters/coco_multilabel.py.
+# COCO's classes of an image, 448 px; made by dataset_converters/coco_multilabel.py.
 data_preprocessor = dict(num_classes=80, to_rgb=True, to_onehot=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
