@@ -9,7 +9,5 @@ fcos_enhanced = dict(
         centerness_on_reg=True,
         conv_bias=True,
         dcn_on_last_conv=False,
-        loss_bbox=dict(type='GIoULoss'),
-    ),
-    test_cfg=dict(nms=dict(iou_threshold=0.6)),
-)
+        loss_bbox=dict(type='GIoULoss')),
+    test_cfg=dict(nms=dict(iou_threshold=0.6)))

@@ -11,8 +11,6 @@ tresnet = dict(
         frozen_stages=1,
         norm_eval=True,
         init_cfg=dict(
-            type='Pretrained', checkpoint='timm://tresnet_m.miil_in21k_ft_in1k'
-        ),
-    ),
-    neck=dict(in_channels=[64, 128, 1024, 2048]),
-)
+            type='Pretrained',
+            checkpoint='timm://tresnet_m.miil_in21k_ft_in1k')),
+    neck=dict(in_channels=[64, 128, 1024, 2048]))

@@ -6,11 +6,10 @@ custom_imports = dict(imports=['tresnet_det'], allow_failed_imports=False)
 runner_type = 'CheckedRunner'  # class names equal the annotation file's
 custom_hooks = [
     dict(type='ClassCountHook'),  # and the head has as many
-    dict(type='StopOnNonFiniteHook'),  # before NaN reaches a weight
+    dict(type='StopOnNonFiniteHook')  # before NaN reaches a weight
 ]
 rgb_in_0_1 = dict(
     mean=[0.0, 0.0, 0.0],
     std=[255.0, 255.0, 255.0],
     bgr_to_rgb=True,
-    pad_size_divisor=32,
-)
+    pad_size_divisor=32)

@@ -9,7 +9,5 @@ model = dict(
         depth=50,
         frozen_stages=-1,  # random weights, as in the other arm
         norm_cfg=dict(type='BN', requires_grad=True),
-        norm_eval=False,
-    ),
-    neck=dict(in_channels=[256, 512, 1024, 2048]),
-)
+        norm_eval=False),
+    neck=dict(in_channels=[256, 512, 1024, 2048]))

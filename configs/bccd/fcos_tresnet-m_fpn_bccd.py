@@ -18,17 +18,13 @@ train_dataloader = dict(
         data_root=data_root,
         ann_file='annotations/train.json',
         metainfo=metainfo,
-        pipeline=train_pipeline,
-    )
-)
+        pipeline=train_pipeline))
 val_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         ann_file='annotations/val.json',
         metainfo=metainfo,
-        pipeline=test_pipeline,
-    )
-)
+        pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
 test_evaluator = val_evaluator

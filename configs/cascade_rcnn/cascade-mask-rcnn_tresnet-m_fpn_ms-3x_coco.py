@@ -4,6 +4,6 @@
 # COCO result: not run.
 _base_ = [
     'mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_ms-3x_coco.py',
-    '../_base_/tresnet-m.py',
+    '../_base_/tresnet-m.py'
 ]
 model = _base_.tresnet

@@ -8,23 +8,20 @@
 # choice. Not run on the real data.
 _base_ = [
     'mmpretrain::_base_/datasets/cifar10_bs16.py',
-    'mmpretrain::_base_/default_runtime.py',
-    './_base_/one-cycle.py',
-    './_base_/tresnet-m_in21k.py',
+    'mmpretrain::_base_/default_runtime.py', './_base_/one-cycle.py',
+    './_base_/tresnet-m_in21k.py'
 ]
 data_preprocessor = _base_.rgb_in_0_1
 model = dict(head=dict(num_classes=10))
 train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type='RandomCrop', crop_size=32, padding=4),
-            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-            dict(type='Resize', scale=224),
-            dict(type='PackInputs'),
-        ]
-    )
-)
+    dataset=dict(pipeline=[
+        dict(type='RandomCrop', crop_size=32, padding=4),
+        dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+        dict(type='Resize', scale=224),
+        dict(type='PackInputs'),
+    ]))
 val_dataloader = dict(
-    dataset=dict(pipeline=[dict(type='Resize', scale=224), dict(type='PackInputs')])
-)
+    dataset=dict(
+        pipeline=[dict(type='Resize', scale=224),
+                  dict(type='PackInputs')]))
 test_dataloader = val_dataloader

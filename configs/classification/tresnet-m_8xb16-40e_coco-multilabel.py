@@ -11,10 +11,8 @@
 # recipe was not at hand: the loss is the asymmetric one of arXiv:2009.14119,
 # the schedule is our choice. Not run on the real data.
 _base_ = [
-    './_base_/coco-multilabel.py',
-    './_base_/one-cycle.py',
-    'mmpretrain::_base_/default_runtime.py',
-    './_base_/tresnet-m_in21k.py',
+    './_base_/coco-multilabel.py', './_base_/one-cycle.py',
+    'mmpretrain::_base_/default_runtime.py', './_base_/tresnet-m_in21k.py'
 ]
 data_preprocessor = _base_.rgb_in_0_1
 model = dict(
@@ -26,7 +24,4 @@ model = dict(
             type='AsymmetricLoss',
             gamma_pos=0.0,
             gamma_neg=4.0,
-            clip=0.05,
-        ),
-    )
-)
+            clip=0.05)))

@@ -17,28 +17,23 @@
 # on the real data.
 _base_ = [
     'mmpretrain::_base_/datasets/imagenet_bs64.py',
-    'mmpretrain::_base_/default_runtime.py',
-    './_base_/one-cycle.py',
-    './_base_/tresnet-m.py',
+    'mmpretrain::_base_/default_runtime.py', './_base_/one-cycle.py',
+    './_base_/tresnet-m.py'
 ]
 data_preprocessor = _base_.rgb_in_0_1
 train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='RandomResizedCrop', scale=224),
-            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-            dict(type='AutoAugment', policies='imagenet'),
-            dict(type='Cutout', shape=112, pad_val=128, prob=0.5),
-            dict(type='PackInputs'),
-        ]
-    )
-)
+    dataset=dict(pipeline=[
+        dict(type='LoadImageFromFile'),
+        dict(type='RandomResizedCrop', scale=224),
+        dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+        dict(type='AutoAugment', policies='imagenet'),
+        dict(type='Cutout', shape=112, pad_val=128, prob=0.5),
+        dict(type='PackInputs'),
+    ]))
 max_epochs = 300
 optim_wrapper = dict(
     optimizer=dict(lr=0.4, nesterov=True),  # 512 images a step
-    paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0),
-)
+    paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0))
 param_scheduler = dict(eta_max=0.4, total_steps=max_epochs)
 train_cfg = dict(max_epochs=max_epochs)
 auto_scale_lr = dict(base_batch_size=512)

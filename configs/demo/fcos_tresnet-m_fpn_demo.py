@@ -9,8 +9,7 @@ classes = ('circle', 'ring', 'square', 'triangle', 'star', 'cross')
 data_root = '{{$DEMO_DATA:work_dirs/demo/data}}/'
 metainfo = dict(classes=classes)
 train_ann, val_ann = (
-    f'annotations/instances_{split}.json' for split in ('train', 'val')
-)
+    f'annotations/instances_{split}.json' for split in ('train', 'val'))
 
 model = dict(bbox_head=dict(num_classes=len(classes)))
 train_dataloader = dict(
@@ -18,17 +17,13 @@ train_dataloader = dict(
         data_root=data_root,
         ann_file=train_ann,
         data_prefix=dict(img='train/'),
-        metainfo=metainfo,
-    )
-)
+        metainfo=metainfo))
 val_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         ann_file=val_ann,
         data_prefix=dict(img='val/'),
-        metainfo=metainfo,
-    )
-)
+        metainfo=metainfo))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + val_ann)
 test_evaluator = val_evaluator

@@ -13,10 +13,12 @@ scale = (320, 320)
 max_epochs = 100  # an epoch is two iterations
 
 # All 80 classes of COCO, MMDetection's default. Nothing is flipped.
-train_pipeline = [step for step in _base_.train_pipeline if step.type != 'RandomFlip']
+train_pipeline = [
+    step for step in _base_.train_pipeline if step.type != 'RandomFlip']
 test_pipeline = _base_.test_pipeline
 train_pipeline[2].scale = test_pipeline[1].scale = scale
-images = dict(data_root=data_root, ann_file=ann_file, data_prefix=dict(img='train/'))
+images = dict(
+    data_root=data_root, ann_file=ann_file, data_prefix=dict(img='train/'))
 train_dataloader = dict(dataset=dict(**images, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(**images, pipeline=test_pipeline))
 test_dataloader = val_dataloader

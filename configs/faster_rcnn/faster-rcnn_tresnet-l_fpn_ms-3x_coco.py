@@ -4,6 +4,6 @@
 # COCO result: not run.
 _base_ = [
     'mmdet::faster_rcnn/faster-rcnn_r50_fpn_ms-3x_coco.py',
-    '../_base_/tresnet-l.py',
+    '../_base_/tresnet-l.py'
 ]
 model = _base_.tresnet

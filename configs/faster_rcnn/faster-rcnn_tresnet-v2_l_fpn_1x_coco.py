@@ -4,6 +4,6 @@
 # COCO result: not run.
 _base_ = [
     'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
-    '../_base_/tresnet-v2_l.py',
+    '../_base_/tresnet-v2_l.py'
 ]
 model = _base_.tresnet

@@ -3,7 +3,6 @@
 # COCO result: not run.
 _base_ = [
     'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_ms-640-800-2x_coco.py',
-    '../_base_/fcos-enhanced.py',
-    '../_base_/tresnet-l.py',
+    '../_base_/fcos-enhanced.py', '../_base_/tresnet-l.py'
 ]
 model = dict(**_base_.tresnet, **_base_.fcos_enhanced)

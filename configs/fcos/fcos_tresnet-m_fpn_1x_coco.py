@@ -5,6 +5,6 @@
 _base_ = [
     'mmdet::fcos/'
     'fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py',
-    '../_base_/tresnet-m.py',
+    '../_base_/tresnet-m.py'
 ]
 model = _base_.tresnet

@@ -4,6 +4,6 @@
 # COCO result: not run.
 _base_ = [
     'mmdet::mask_rcnn/mask-rcnn_r50_fpn_ms-poly-3x_coco.py',
-    '../_base_/tresnet-m.py',
+    '../_base_/tresnet-m.py'
 ]
 model = _base_.tresnet

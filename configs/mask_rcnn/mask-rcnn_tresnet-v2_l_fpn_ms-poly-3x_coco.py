@@ -4,6 +4,6 @@
 # COCO result: not run.
 _base_ = [
     'mmdet::mask_rcnn/mask-rcnn_r50_fpn_ms-poly-3x_coco.py',
-    '../_base_/tresnet-v2_l.py',
+    '../_base_/tresnet-v2_l.py'
 ]
 model = _base_.tresnet

@@ -4,11 +4,10 @@
 _base_ = '_base_/fcos_fpn_8xb6-70e_coco.py'
 model = dict(
     data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
-    ),
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True),
     backbone=dict(
         norm_cfg=dict(requires_grad=True),
         style='pytorch',
-        init_cfg=dict(checkpoint='torchvision://resnet50'),
-    ),
-)
+        init_cfg=dict(checkpoint='torchvision://resnet50')))

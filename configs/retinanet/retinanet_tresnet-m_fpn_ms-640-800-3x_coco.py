@@ -4,6 +4,6 @@
 # COCO result: not run.
 _base_ = [
     'mmdet::retinanet/retinanet_r50_fpn_ms-640-800-3x_coco.py',
-    '../_base_/tresnet-m.py',
+    '../_base_/tresnet-m.py'
 ]
 model = _base_.tresnet

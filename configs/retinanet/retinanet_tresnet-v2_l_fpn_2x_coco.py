@@ -2,5 +2,8 @@
 # Total batch 16 = 8 GPUs x 2 images, lr 0.01; for another total batch add
 # --auto-scale-lr.
 # COCO result: not run.
-_base_ = ['mmdet::retinanet/retinanet_r50_fpn_2x_coco.py', '../_base_/tresnet-v2_l.py']
+_base_ = [
+    'mmdet::retinanet/retinanet_r50_fpn_2x_coco.py',
+    '../_base_/tresnet-v2_l.py'
+]
 model = _base_.tresnet

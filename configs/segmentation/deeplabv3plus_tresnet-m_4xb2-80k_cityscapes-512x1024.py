@@ -5,9 +5,10 @@
 # TResNet has strides 16 and 32 there and no dilation, so the rates of the
 # pyramid are a quarter of the base's 12, 24 and 36: the same in image pixels.
 _base_ = [
-    'mmseg::deeplabv3plus/deeplabv3plus_r50-d8_4xb2-80k_cityscapes-512x1024.py',
-    './_base_/tresnet-m.py',
+    'mmseg::deeplabv3plus/'
+    'deeplabv3plus_r50-d8_4xb2-80k_cityscapes-512x1024.py',
+    './_base_/tresnet-m.py'
 ]
 model = dict(
-    **_base_.tresnet, decode_head=dict(c1_in_channels=64, dilations=(1, 3, 6, 9))
-)
+    **_base_.tresnet,
+    decode_head=dict(c1_in_channels=64, dilations=(1, 3, 6, 9)))

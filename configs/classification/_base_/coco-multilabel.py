@@ -1,4 +1,5 @@
-# COCO's classes of an image, 448 px; made by dataset_converters/coco_multilabel.py.
+# Which of COCO's 80 classes are in an image, at 448 px. The annotation files
+# are made by tools/dataset_converters/coco_multilabel.py.
 data_preprocessor = dict(num_classes=80, to_rgb=True, to_onehot=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -17,9 +18,7 @@ train_dataloader = dict(
         **coco,
         ann_file='annotations/multilabel_train2017.json',
         data_prefix='train2017',
-        pipeline=train_pipeline,
-    ),
-)
+        pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=16,
     num_workers=4,
@@ -28,9 +27,7 @@ val_dataloader = dict(
         **coco,
         ann_file='annotations/multilabel_val2017.json',
         data_prefix='val2017',
-        pipeline=[*train_pipeline[:2], train_pipeline[-1]],
-    ),
-)
+        pipeline=[*train_pipeline[:2], train_pipeline[-1]]))
 val_evaluator = [
     dict(type='AveragePrecision'),
     dict(type='MultiLabelMetric', average='macro'),

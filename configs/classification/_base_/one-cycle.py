@@ -9,6 +9,5 @@ param_scheduler = dict(
     eta_max=0.01,
     total_steps=max_epochs,
     by_epoch=True,
-    convert_to_iter_based=True,
-)
+    convert_to_iter_based=True)
 train_cfg = dict(max_epochs=max_epochs)

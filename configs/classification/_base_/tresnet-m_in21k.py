@@ -3,7 +3,5 @@ _base_ = './tresnet-m.py'
 model = dict(
     backbone=dict(
         init_cfg=dict(
-            type='Pretrained', checkpoint='timm://tresnet_m.miil_in21k_ft_in1k'
-        )
-    )
-)
+            type='Pretrained',
+            checkpoint='timm://tresnet_m.miil_in21k_ft_in1k')))

@@ -12,6 +12,4 @@ model = dict(
         feat_channels=128,
         stacked_convs=2,
         strides=[8, 16, 32],
-        regress_ranges=((-1, 32), (32, 64), (64, 1e8)),
-    ),
-)
+        regress_ranges=((-1, 32), (32, 64), (64, 1e8))))

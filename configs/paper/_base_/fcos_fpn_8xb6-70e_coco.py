@@ -4,7 +4,7 @@
 _base_ = [
     'mmdet::fcos/'
     'fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco.py',
-    '../../_base_/tresnet-m.py',
+    '../../_base_/tresnet-m.py'
 ]
 custom_hooks = [*_base_.custom_hooks, dict(type='ValLossHook')]
 
@@ -17,17 +17,17 @@ train_pipeline = [
     dict(type='MinIoURandomCrop'),
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs'),
+    dict(type='PackDetInputs')
 ]
 train_dataloader = dict(
-    batch_size=6, num_workers=4, dataset=dict(pipeline=train_pipeline)
-)
+    batch_size=6, num_workers=4, dataset=dict(pipeline=train_pipeline))
 auto_scale_lr = dict(base_batch_size=48)  # 8 GPUs x 6 images
 
 train_cfg = dict(max_epochs=70, val_interval=5)
 default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, end=500),
-    dict(type='MultiStepLR', milestones=[40, 60], gamma=0.1),
+    dict(type='MultiStepLR', milestones=[40, 60], gamma=0.1)
 ]
-optim_wrapper = dict(optimizer=dict(lr=0.01, momentum=0.9, weight_decay=1e-4))
+optim_wrapper = dict(
+    optimizer=dict(lr=0.01, momentum=0.9, weight_decay=1e-4))

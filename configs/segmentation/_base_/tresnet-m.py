@@ -13,7 +13,5 @@ tresnet = dict(
         norm_cfg=dict(type='SyncInPlaceABN'),
         norm_eval=False,
         init_cfg=dict(
-            type='Pretrained', checkpoint='timm://tresnet_m.miil_in21k_ft_in1k'
-        ),
-    ),
-)
+            type='Pretrained',
+            checkpoint='timm://tresnet_m.miil_in21k_ft_in1k')))
