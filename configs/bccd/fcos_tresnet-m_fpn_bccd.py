@@ -1,6 +1,6 @@
 # FCOS, TResNet-M, from random weights on BCCD: blood cells under a
-# microscope, 205 train and 87 val images, 3 classes. The worked example of
-# README.md, "Your own data". DATA holds annotations/{train,val}.json and the
+# microscope, 205 train and 87 val images, 3 classes; README.md in this
+# folder tells how to get them. DATA holds annotations/{train,val}.json and the
 # image folders train and val.
 #     BCCD=DATA python tools/train.py configs/bccd/fcos_tresnet-m_fpn_bccd.py
 _base_ = '../demo/fcos_tresnet-m_fpn_demo.py'

@@ -5,7 +5,7 @@
 #         COCO128/annotations/instances_train2017.json COCO128/train2017
 #         work_dirs/overfit/data --num-images 8
 #     python tools/train.py configs/demo/fcos_tresnet-m_fpn_overfit.py
-_base_ = '_base_/short-schedule.py'
+_base_ = '../_base_/small/short-schedule.py'
 
 data_root = '{{$OVERFIT_DATA:work_dirs/overfit/data}}/'
 ann_file = 'annotations/instances_train.json'

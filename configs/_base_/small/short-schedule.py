@@ -1,4 +1,5 @@
-# AdamW for a few epochs, for the model and the images in small-images.py.
+# 4 of 4: AdamW for a few epochs of batches of 4. This is the base to build on;
+# read the four from 1 to 4.
 _base_ = 'small-images.py'
 
 max_epochs = 10

@@ -1,5 +1,6 @@
-# How small images are loaded, for the model in small-fcos.py.
-_base_ = 'small-fcos.py'
+# 3 of 4: how small images are loaded. A config for another size takes over the
+# two pipelines and sets their scale, as configs/bccd does.
+_base_ = 'small-head.py'
 
 scale = (160, 160)
 train_pipeline = [
