@@ -5,7 +5,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3,\
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -25,5 +25,10 @@ lint: setup ## Run ruff, codespell and mypy
 	$(BIN)/codespell
 	$(BIN)/mypy
 
+docs: setup ## Build the documentation in docs/_build/html
+	$(BIN)/python -W ignore -m sphinx -W --keep-going -q docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
 clean: ## Delete .venv and what tools cache here; keep data and work_dirs
-	rm -rf .venv .setup.log build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .setup.log build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+		docs/_build docs/generated

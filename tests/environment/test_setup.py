@@ -329,6 +329,7 @@ def test_every_requirement_is_pinned(stack: stacks.Stack) -> None:
         parser['options']['install_requires']
         + parser['options.extras_require'][stack.extra]
         + parser['options.extras_require']['test']
+        + parser['options.extras_require']['docs']
     )
     pins, required = stack.pins(), {stack.mmcv, 'setuptools', 'torchvision'}
     for line in filter(None, wanted.split('\n')):
