@@ -24,9 +24,10 @@ myst_enable_extensions = ['colon_fence', 'dollarmath']
 myst_heading_anchors = 3
 
 autodoc_typehints = 'signature'
-autodoc_typehints_format = 'short'
+autodoc_typehints_format = 'fully-qualified'
 autodoc_member_order = 'bysource'
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 add_module_names = False
@@ -37,6 +38,8 @@ html_static_path = ['_static']
 html_css_files = ['site.css']
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
+html_show_search_summary = False  # would need a server
 html_math_renderer = 'mathml'
 
 

@@ -55,6 +55,13 @@ def nav() -> str:
     )
 
 
+def families() -> str:
+    """What is written in configs/, under short names, for the side bar."""
+    pages = sorted(Path(name).stem for name in model_zoo.family_pages(ROOT))
+    entries = [f'{page.replace("-", ", ")} <generated/{page}>' for page in pages]
+    return '\n'.join(['```{toctree}', ':hidden:', '', *entries, '```\n'])
+
+
 def tested() -> str:
     """The stacks on which the whole suite was run."""
     rows = ['| stack | versions | date | result |', '|---|---|---|---|']
@@ -95,6 +102,7 @@ def main() -> None:
     """Writes all anew; a file that did not change keeps its time."""
     made = {
         'nav.md.inc': nav(),
+        'families.md.inc': families(),
         'tested.md.inc': tested(),
         'api.md.inc': api(),
         'wings.md.inc': wings_table(),
