@@ -12,7 +12,7 @@ images = dict(data_root=data_root, metainfo=dict(classes=classes))
 model = dict(bbox_head=dict(num_classes=len(classes)))
 train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
 train_pipeline[2].scale = test_pipeline[1].scale = (320, 320)
-train_pipeline[3] = dict(type='RandomFlip', prob=0)  # a card is not its mirror image
+train_pipeline[3] = dict(type='RandomFlip', prob=0.0)  # mirrored cards do not exist
 train_dataloader = dict(
     dataset=dict(**images, ann_file=train_ann, pipeline=train_pipeline))
 val_dataloader = dict(

@@ -59,7 +59,7 @@ def folder(tmp_path_factory):
                             y,
                             w,
                             h,
-                            category,
+                            min(category, len(classes)),
                             segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]],
                         )
                         for category, (image, x, y, w, h) in enumerate(BOXES, 1)

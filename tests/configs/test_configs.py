@@ -213,6 +213,8 @@ def test_configs_are_short_deltas_and_nothing_is_copied():
     [
         ('demo/fcos_tresnet-m_fpn_demo.py', 'DEMO_DATA'),
         ('bccd/fcos_tresnet-m_fpn_bccd.py', 'BCCD'),
+        ('cards/fcos_tresnet-m_fpn_cards.py', 'CARDS'),
+        ('own_data/fcos_tresnet-m_fpn_own.py', 'OWN_DATA'),
     ],
 )
 def test_data_folder_from_the_environment(monkeypatch, name, variable):

@@ -1,0 +1,29 @@
+"""Commands whose results the documentation shows, in their shortest form."""
+
+import runpy
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(monkeypatch, *command):
+    monkeypatch.setattr(sys, 'argv', [*map(str, command)])
+    try:
+        runpy.run_path(str(ROOT / command[0]), run_name='__main__')
+    except SystemExit as end:
+        assert not end.code
+
+
+def test_benchmark(monkeypatch, capsys):
+    run(
+        monkeypatch,
+        'tools/analysis_tools/benchmark.py',
+        *('m:inplace', '--size', '32', '32', '--batch', '2', '--repeats', '1'),
+    )
+    assert 'm:inplace' in capsys.readouterr().out
+
+
+def test_fuzzing(monkeypatch, capsys):
+    run(monkeypatch, 'tests/fuzz_checkpoints.py', '--minutes', '0.02', '--seed', '1')
+    assert 'refused' in capsys.readouterr().out
