@@ -4,13 +4,14 @@
 _base_ = '../fcos/fcos_tresnet-m_fpn_1x_coco.py'
 
 classes = ('cat', 'dog')  # in the order of the annotation files
-data_root = '{{$OWN_DATA:data/own}}/'
+data_root = '{{$OWN_DATA:data/own}}'
 train = dict(ann_file='annotations/train.json', data_prefix=dict(img='train/'))
 val = dict(ann_file='annotations/val.json', data_prefix=dict(img='val/'))
 scale = (1333, 800)  # longest and shortest side of an image, at most
 batch_size = 2  # for each GPU
 pretrained = 'timm://tresnet_m.miil_in21k_ft_in1k'  # or the path of a file
 # ---------------------------------------------------------------------------
+data_root = data_root.rstrip('/') + '/'
 images = dict(data_root=data_root, metainfo=dict(classes=classes))
 model = dict(
     backbone=dict(init_cfg=dict(checkpoint=pretrained)),

@@ -13,7 +13,7 @@ TEMPLATE = CONFIGS / 'own_data' / 'fcos_tresnet-m_fpn_own.py'
 RULER = '# ------'
 MINE = dict(
     classes=('nine', 'ten', 'jack'),
-    data_root='somewhere/else/',
+    data_root='somewhere/else',
     train=dict(ann_file='train.json', data_prefix=dict(img='a/')),
     val=dict(ann_file='val.json', data_prefix=dict(img='b/')),
     scale=(640, 480),

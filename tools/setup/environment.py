@@ -117,7 +117,12 @@ def fill(
     run(
         f'installing the stack {stack.name} and this package',
         install
-        + ['--no-build-isolation', str(wheel), '-e', f'{root}[{stack.extra},test,docs]'],
+        + [
+            '--no-build-isolation',
+            str(wheel),
+            '-e',
+            f'{root}[{stack.extra},test,docs]',
+        ],
         log,
     )
     # The stack asks for opencv-python, whose cv2 needs libGL of the system.
