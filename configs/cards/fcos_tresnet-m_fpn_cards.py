@@ -1,23 +1,26 @@
 # FCOS, TResNet-M, from random weights on photographs of playing cards: 240
 # train and 56 val images, 6 classes. DATA holds annotations/{train,val}.json
-# and the image folders train and val. COCO result: not run.
+# and the image folders train and val. For small data of your own copy this file
+# and change what stands above the line. Result: not run.
 #     CARDS=DATA python tools/train.py configs/cards/fcos_tresnet-m_fpn_cards.py
 _base_ = '../demo/fcos_tresnet-m_fpn_demo.py'
 
 classes = ('nine', 'ten', 'jack', 'queen', 'king', 'ace')
-data_root = '{{$CARDS:data/cards}}/'
-train_ann, val_ann = 'annotations/train.json', 'annotations/val.json'
+data_root = '{{$CARDS:data/cards}}'
+train = dict(ann_file='annotations/train.json', data_prefix=dict(img='train/'))
+val = dict(ann_file='annotations/val.json', data_prefix=dict(img='val/'))
+scale = (320, 320)
+# ---------------------------------------------------------------------------
+data_root = data_root.rstrip('/') + '/'
 images = dict(data_root=data_root, metainfo=dict(classes=classes))
-
 model = dict(bbox_head=dict(num_classes=len(classes)))
 train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
-train_pipeline[2].scale = test_pipeline[1].scale = (320, 320)
-train_pipeline[3] = dict(type='RandomFlip', prob=0.0)  # mirrored cards do not exist
+train_pipeline[2].scale = test_pipeline[1].scale = scale
+train_pipeline[3] = dict(type='RandomFlip', prob=0.0)  # no mirrored cards
 train_dataloader = dict(
-    dataset=dict(**images, ann_file=train_ann, pipeline=train_pipeline))
-val_dataloader = dict(
-    dataset=dict(**images, ann_file=val_ann, pipeline=test_pipeline))
+    dataset=dict(**images, **train, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(**images, **val, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + val_ann)
+val_evaluator = dict(ann_file=data_root + val['ann_file'])
 test_evaluator = val_evaluator
-work_dir = 'work_dirs/cards'
+work_dir = None  # work_dirs/ and the name of the config

@@ -62,3 +62,9 @@ def test_everything_to_change_stands_above_the_ruler():
 def test_a_third_data_set_is_twenty_lines():
     text = (CONFIGS / 'cards' / 'fcos_tresnet-m_fpn_cards.py').read_text()
     assert len([line for line in text.splitlines() if line and line[0] != '#']) <= 20
+    above, ruler, _ = text.partition(RULER)
+    # A template too, for small data, with the same lines to change.
+    assert ruler
+    assert {*re.findall(r'(?m)^(\w+) = ', above)} == (
+        {'_base_', *MINE} - {'batch_size', 'pretrained'}
+    )

@@ -3,7 +3,7 @@
     python3.11 tools/setup/test_stack.py STACK [--into DIR] [PYTEST OPTION ...]
 
 The environment DIR/.venv-STACK is made first, as `make setup` does, unless it
-is there and up to date. The last line is a row for the README's table.
+is there and up to date. The last line is a row of the documentation's table.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The combinations of versions on which the test suite was run.
 
-The README's table and the doctor say nothing else: a combination that is not
+The documentation's table and the doctor say nothing else: a combination that is not
 here was not tested. tools/setup/test_stack.py runs one.
 """
 
@@ -26,7 +26,7 @@ class SuiteRun(NamedTuple):
     result: str
 
     def __str__(self) -> str:
-        """A row of the README's table."""
+        """A row of the documentation's table."""
         versions = ', '.join(map(' '.join, self.versions.items()))
         return f'| {self.stack} | {versions} | {self.day} | {self.result} |'
 
