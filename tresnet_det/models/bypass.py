@@ -40,7 +40,9 @@ def may_bypass(norm: nn.Module, *others: nn.Module | None) -> TypeGuard[InPlaceA
     """
     if not isinstance(norm, InPlaceABN) or torch_operators_wanted():
         return False
-    if norm.activation != 'identity' or torch_module._has_any_global_hook():
+    if norm.activation != 'identity':
+        return False
+    if any(getattr(torch_module, f'_global{name}') for name in HOOKS):
         return False
     return all(m is None or _is_plain(m) for m in (norm, *others))
 
