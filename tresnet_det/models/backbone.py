@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import torch
+import torch.fx
 import torch.nn as nn
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
@@ -21,7 +23,7 @@ from ..weights.pretrained_module import PretrainedModule
 from .abn import InPlaceABN
 from .layers import BlurPool, SpaceToDepth, SqueezeExcite
 from .recompute import gated_conv_norm
-from .tracing import torch_operators_wanted
+from .tracing import scriptable, torch_operators_wanted
 
 __all__ = ['ARCHS', 'Arch', 'TResNet']
 
@@ -109,7 +111,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # A compiler decides by itself what to compute again.
-        if self.with_cp and x.requires_grad and not torch_operators_wanted():
+        if self.with_cp and not torch_operators_wanted() and x.requires_grad:
             return checkpoint(
                 self._forward,
                 x,
@@ -160,7 +162,7 @@ class BasicBlock(_Block):
         out = self.conv2(out)
         if self.se is None:
             return self.bn2(out)
-        if isinstance(self.bn2, InPlaceABN):
+        if isinstance(self.bn2, InPlaceABN) and not torch_operators_wanted():
             return self.bn2.forward_gated(out, self.se.gate)
         return self.se(self.bn2(out))
 
@@ -195,7 +197,7 @@ class Bottleneck(_Block):
     def residual(self, x: Tensor) -> Tensor:
         out = self.act(self.bn1(self.conv1(x)))
         out = self.blur(self.act(self.bn2(self.conv2(out))))
-        if isinstance(self.bn3, InPlaceABN):
+        if isinstance(self.bn3, InPlaceABN) and not torch_operators_wanted():
             gate = None if self.se is None else self.se.gate(out)
             return gated_conv_norm(out, gate, self.conv3, self.bn3, self.recompute)
         if self.se is not None:
@@ -350,18 +352,7 @@ class TResNet(PretrainedModule):
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        if (
-            x.dim() != 4
-            or x.shape[1] != self.in_channels
-            or min(x.shape[2:]) < MIN_SIZE
-        ):
-            raise ValueError(
-                f'The input has shape {tuple(x.shape)}, expected (N, '
-                f'{self.in_channels}, H, W) with H and W at least {MIN_SIZE}'
-            )
-        pad = [-size % SpaceToDepth.block for size in x.shape[2:]]
-        if any(pad):
-            x = F.pad(x, (0, pad[1], 0, pad[0]))
+        x = _whole_blocks(x, self.in_channels)
         x = self.act(self.bn1(self.conv1(self.space_to_depth(x))))
         outs = []
         for i, stage in enumerate(self.stages):
@@ -369,6 +360,35 @@ class TResNet(PretrainedModule):
             if i in self.out_indices:
                 outs.append(x)
         return tuple(outs)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        return scriptable(self)
+
+
+@torch.fx.wrap
+def _whole_blocks(x: Tensor, channels: int, least: int = MIN_SIZE) -> Tensor:
+    """The checked image, with zeros added at the right and the bottom.
+
+    A function that torch.fx leaves whole, since it looks at sizes.
+    """
+    # In a trace a size is no number and cannot be compared.
+    if not torch.jit.is_tracing():
+        if (
+            x.dim() != 4
+            or x.shape[1] != channels
+            or x.shape[2] < least
+            or x.shape[3] < least
+        ):
+            raise ValueError(
+                f'The input has shape {list(x.shape)}, expected (N, {channels}, '
+                f'H, W) with H and W at least {least}'
+            )
+    # Written so that a symbolic size is seen to be a multiple of 4.
+    bottom = 4 * ((x.shape[2] + 3) // 4) - x.shape[2]
+    right = 4 * ((x.shape[3] + 3) // 4) - x.shape[3]
+    if torch_operators_wanted() or bottom != 0 or right != 0:
+        x = F.pad(x, (0, right, 0, bottom))
+    return x
 
 
 def _arch(arch: Any) -> Arch:
