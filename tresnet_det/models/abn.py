@@ -6,14 +6,17 @@ ReLU.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..common.errors import UserError
 from .abn_functional import activated_batch_norm, gated_batch_norm
 from .abn_sync import Group
+from .fold_guard import GuardedEps
+from .tracing import torch_operators_wanted
 
 __all__ = ['InPlaceABN', 'SyncInPlaceABN']
 
@@ -22,11 +25,27 @@ Maybe = Tensor | None
 Bound = tuple[Maybe, Maybe, Maybe, Maybe, bool, float, float, Group]
 
 
+def check_slope(slope: float) -> None:
+    """Refuse a slope by which a leaky ReLU cannot be undone."""
+    if not 0 < slope < float('inf'):
+        raise ValueError(
+            f'slope is {slope!r}, expected a finite number above 0: the '
+            'activation is undone in backward, and a ReLU cannot be'
+        )
+
+
 class InPlaceABN(_BatchNorm):
     """Batch norm and activation that keep one map for backward, not two.
 
-    It is a ``_BatchNorm``, so that code which looks for one (norm_eval,
-    weight decay, EMA, recalibration of statistics) finds it.
+    It is a ``_BatchNorm``, so that code which looks for one finds it:
+    norm_eval, weight decay, torch's update_bn and MMPretrain's PreciseBNHook.
+    It is no ``BatchNorm2d``.  fvcore's update_bn_stats looks for that alone,
+    changes nothing here and does not say so; tell it first:
+    ``fvcore.nn.precise_bn.BN_MODULE_TYPES += (InPlaceABN,)``.
+
+    What folds or converts a ``_BatchNorm`` would drop the activation.  With
+    activation='identity', as all norms of a TResNet have, that is right;
+    else it is refused.
 
     Args:
         num_features: Channels C of the map.
@@ -46,9 +65,13 @@ class InPlaceABN(_BatchNorm):
         Input and output: (N, C, ...), two dimensions or more.
 
     Raises:
-        ValueError: Unknown activation, a slope that is not above 0, or an
-            input whose shape does not fit.
+        ValueError: Unknown activation, a slope that is not above 0, an eps
+            that is not above 0, or an input whose shape does not fit.
+        RuntimeError: A second derivative through the activation.
     """
+
+    eps = GuardedEps()
+    _eps: float
 
     def __init__(
         self,
@@ -65,29 +88,16 @@ class InPlaceABN(_BatchNorm):
             raise ValueError(
                 f'activation is {activation!r}, expected one of {ACTIVATIONS}'
             )
-        if not slope > 0:
-            raise ValueError(
-                f'slope is {slope!r}, expected a number above 0: the '
-                'activation is undone in backward, and a ReLU cannot be'
-            )
+        check_slope(slope)
         super().__init__(
             num_features, eps, momentum, affine, track_running_stats, **factory_kwargs
         )
         self.activation = activation
         self.slope = slope
 
-    @property
-    def qconfig(self) -> None:
-        # convert_sync_batchnorm, torch's and that of mmengine's sync_bn
-        # option, asks every _BatchNorm for this attribute while it replaces
-        # it by a SyncBatchNorm, which would drop the activation in silence.
-        raise TypeError(
-            f'{type(self).__name__} cannot be converted to SyncBatchNorm or '
-            'quantised: that would drop its activation. Remove sync_bn from '
-            "the config and use norm_cfg=dict(type='SyncInPlaceABN')"
-        )
-
     def _check_input_dim(self, x: Tensor) -> None:
+        if torch_operators_wanted():
+            return  # they check, and in a trace a size is no number
         if x.dim() < 2 or x.shape[1] != self.num_features:
             raise ValueError(
                 f'The input has shape {tuple(x.shape)}, expected '
@@ -97,8 +107,13 @@ class InPlaceABN(_BatchNorm):
     def bind(self) -> Bound:
         """The arguments of the functional form that follow the map.
 
-        Counts the batch, as torch's BatchNorm does in its forward.
+        Counts the batch, as torch's BatchNorm does in its forward, and reads
+        each parameter once: one that is parametrised is computed anew by
+        every read.
         """
+        eps = self._eps
+        if not eps > 0:
+            raise ValueError(f'eps is {eps!r}, but eps must be positive')
         momentum = 0.0 if self.momentum is None else self.momentum
         track = self.training and self.track_running_stats
         if track and self.num_batches_tracked is not None:
@@ -117,7 +132,7 @@ class InPlaceABN(_BatchNorm):
             *stats,
             batch,
             momentum,
-            self.eps,
+            eps,
             self._group(batch),
         )
 
@@ -125,8 +140,17 @@ class InPlaceABN(_BatchNorm):
         return None
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.forward_activated(
+            x, self.slope if self.activation == 'leaky_relu' else None
+        )
+
+    def forward_activated(self, x: Tensor, slope: float | None) -> Tensor:
+        """The norm and a leaky ReLU of ``slope``, keeping one map.
+
+        So a network can have norms without activation, which may be folded
+        and converted, and save memory all the same.
+        """
         self._check_input_dim(x)
-        slope = self.slope if self.activation == 'leaky_relu' else None
         return activated_batch_norm(x, *self.bind(), slope)
 
     def forward_gated(self, x: Tensor, gate: Callable[[Tensor], Tensor]) -> Tensor:
@@ -137,6 +161,13 @@ class InPlaceABN(_BatchNorm):
         """
         self._check_input_dim(x)
         return gated_batch_norm(x, *self.bind(), gate)
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise UserError(
+            f'torch.jit.script cannot take a {type(self).__name__} alone. Use '
+            'torch.jit.trace, or script the whole TResNet, or build this norm as '
+            "type='BN' with a LeakyReLU after it, which takes the same weights"
+        )
 
     def extra_repr(self) -> str:
         return (

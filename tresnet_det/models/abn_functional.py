@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .abn_sync import Group, combine_statistics, sum_over_group
+from .derivatives import first_order_only
 from .tracing import torch_operators_wanted
 
 __all__ = [
@@ -238,9 +239,9 @@ class _ActivatedBatchNorm(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        y, kept_x, kept, gamma, beta, mean, invstd = ctx.saved_tensors
+    @first_order_only
+    def backward(ctx: Any, saved: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        y, kept_x, kept, gamma, beta, mean, invstd = saved
         dtype = invstd.dtype
         gamma, beta = gamma.to(dtype), beta.to(dtype)
         grad = torch.ops.aten.leaky_relu_backward(grad, y, ctx.slope, True)
@@ -291,9 +292,11 @@ class _BatchNorm(torch.autograd.Function):
         return z, mean, invstd
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, invstd = ctx.saved_tensors
+    @first_order_only
+    def backward(
+        ctx: Any, saved: Any, grad: Tensor, *_: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        x, weight, mean, invstd = saved
         scale = torch.ones_like(invstd) if weight is None else weight
         grads = batch_norm_backward(
             grad,
@@ -326,9 +329,9 @@ class _Gate(torch.autograd.Function):
         return z * s
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        s, x, mean, invstd, weight, bias = ctx.saved_tensors
+    @first_order_only
+    def backward(ctx: Any, saved: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        s, x, mean, invstd, weight, bias = saved
         z = F.batch_norm(
             x, mean, invstd.pow(-2), _to(weight, mean), _to(bias, mean), False, 0.0, 0.0
         )
@@ -342,13 +345,13 @@ def plain(group: Group, *tensors: Tensor | None) -> bool:
     in a trace, and where there are no values: on the meta device and in an
     empty batch.
     """
+    if group is not None or torch_operators_wanted():
+        return group is None
     learns = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in tensors
     )
-    return group is None and (
-        not learns
-        or torch_operators_wanted()
-        or any(t is not None and (t.is_meta or not t.numel()) for t in tensors)
+    return not learns or any(
+        t is not None and (t.is_meta or not t.numel()) for t in tensors
     )
 
 
@@ -366,8 +369,9 @@ def activated_batch_norm(
 ) -> Tensor:
     """Batch norm and leaky ReLU; keeps one map for backward.
 
-    Without a slope the input is kept: the output of a norm that feeds a sum
-    is kept by nobody, so this costs the same and has nothing to undo.
+    Without a slope the input is kept, as by torch's own batch norm, which is
+    used: the output of a norm that feeds a sum is kept by nobody, so this
+    costs the same and has nothing to undo.
 
     Args:
         slope: Slope of the leaky ReLU for negative values, above 0, or None
@@ -379,13 +383,15 @@ def activated_batch_norm(
     Raises:
         ValueError: Training with a single value per channel.
     """
-    if plain(group, x, weight, bias):
+    if group is None and (slope is None or plain(group, x, weight, bias)):
+        if training and not torch_operators_wanted() and x.numel() == x.shape[1]:
+            check_count(1, x)
         z = F.batch_norm(
             x, running_mean, running_var, weight, bias, training, momentum, eps
         )
-        return (
-            z if slope is None else F.leaky_relu(z, slope, inplace=not z.requires_grad)
-        )
+        if slope is None:
+            return z
+        return F.leaky_relu(z, slope, not (torch_operators_wanted() or z.requires_grad))
     args = (x, weight, bias, running_mean, running_var, training, momentum, eps, group)
     if slope is None:
         return _BatchNorm.apply(*args)[0]

@@ -5,8 +5,8 @@ arXiv:2003.13630, sections 2 and 3; where paper and official code differ (the
 stem is a 3x3 conv, not 1x1), the code and so the published weights decide.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ..weights.archs import ARCHS, Arch
 from ..weights.pretrained_module import PretrainedModule
-from .abn import InPlaceABN
+from .abn import check_slope
+from .bypass import may_bypass, norm_act
 from .layers import BlurPool, SpaceToDepth, SqueezeExcite
 from .recompute import gated_conv_norm
 from .tracing import scriptable, torch_operators_wanted
@@ -32,7 +33,7 @@ MIN_SIZE = 32
 
 
 class _Norms:
-    """Builds the norms of one backbone, with or without activation."""
+    """Builds the norms of one backbone and what follows them."""
 
     def __init__(self, cfg: dict) -> None:
         if not isinstance(cfg, dict) or cfg.get('type') not in NORM_TYPES:
@@ -40,19 +41,23 @@ class _Norms:
                 f'norm_cfg is {cfg!r}, expected a dict whose '
                 f"'type' is one of {NORM_TYPES}"
             )
-        self.cfg = cfg
+        if not cfg.get('eps', 1e-5) > 0:
+            raise ValueError(f"norm_cfg's eps is {cfg['eps']!r}, expected above 0")
         self.in_place = 'InPlaceABN' in cfg['type']
+        self.cfg = dict(cfg, activation='identity') if self.in_place else cfg
 
-    def __call__(
-        self, channels: int, activation: str = 'identity', slope: float = 0.01
-    ) -> _BatchNorm:
-        extra = dict(activation=activation, slope=slope) if self.in_place else {}
-        return build_norm_layer(dict(self.cfg, **extra), channels)[1]
+    def __call__(self, channels: int) -> _BatchNorm:
+        return build_norm_layer(self.cfg, channels)[1]
 
-    def activation(self, slope: float) -> nn.Module:
-        """What follows a norm that was built with an activation."""
+    def activation(self, slope: float) -> nn.LeakyReLU:
+        """The leaky ReLU after a norm.
+
+        In-place norms take it in where they can, see `norm_act`.  They have
+        none of their own, so that whatever folds or replaces a norm leaves
+        the activation where it is.
+        """
         if self.in_place:
-            return nn.Identity()
+            check_slope(slope)
         return nn.LeakyReLU(slope, inplace=True)
 
 
@@ -72,6 +77,25 @@ class _Shortcut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.bn(self.conv(self.pool(x)))
+
+
+class _SameStatistics:
+    """Keeps a checkpoint's second forward out of running statistics.
+
+    A class, because a graph that is retained enters it more than once.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        self.norms = [m for m in block.modules() if isinstance(m, _BatchNorm)]
+
+    def __enter__(self) -> None:
+        self.kept = [(m.momentum, m.num_batches_tracked) for m in self.norms]
+        for norm in self.norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+
+    def __exit__(self, *_: object) -> None:
+        for norm, (momentum, count) in zip(self.norms, self.kept):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 class _Block(nn.Module):
@@ -105,9 +129,8 @@ class _Block(nn.Module):
 
     def _forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        out = self.residual(x)
-        out += shortcut
-        return F.relu_(out)
+        # Not in place: a backward hook's output must not be changed.
+        return F.relu_(self.residual(x) + shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         # A compiler decides by itself what to compute again.
@@ -116,22 +139,9 @@ class _Block(nn.Module):
                 self._forward,
                 x,
                 use_reentrant=False,
-                context_fn=lambda: (nullcontext(), self._same_statistics()),
+                context_fn=lambda: (nullcontext(), _SameStatistics(self)),
             )
         return self._forward(x)
-
-    @contextmanager
-    def _same_statistics(self) -> Iterator[None]:
-        """Keep a checkpoint's second forward out of running statistics."""
-        norms = [m for m in self.modules() if isinstance(m, _BatchNorm)]
-        kept = [(m.momentum, m.num_batches_tracked) for m in norms]
-        for norm in norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
-        try:
-            yield
-        finally:
-            for norm, (momentum, count) in zip(norms, kept):
-                norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 class BasicBlock(_Block):
@@ -152,17 +162,17 @@ class BasicBlock(_Block):
     ) -> None:
         super().__init__(inplanes, planes, stride, norms, slope, with_cp)
         self.conv1 = nn.Conv2d(inplanes, planes, 3, padding=1, bias=False)
-        self.bn1 = norms(planes, 'leaky_relu', slope)
+        self.bn1 = norms(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
         self.bn2 = norms(planes)
         self.se = SqueezeExcite(planes, max(planes // 4, 64)) if use_se else None
 
     def residual(self, x: Tensor) -> Tensor:
-        out = self.blur(self.act(self.bn1(self.conv1(x))))
+        out = self.blur(norm_act(self.bn1, self.act, self.conv1(x)))
         out = self.conv2(out)
         if self.se is None:
             return self.bn2(out)
-        if isinstance(self.bn2, InPlaceABN) and not torch_operators_wanted():
+        if may_bypass(self.bn2, self.se):
             return self.bn2.forward_gated(out, self.se.gate)
         return self.se(self.bn2(out))
 
@@ -187,17 +197,17 @@ class Bottleneck(_Block):
         self.recompute = recompute
         out = planes * self.expansion
         self.conv1 = nn.Conv2d(inplanes, planes, 1, bias=False)
-        self.bn1 = norms(planes, 'leaky_relu', slope)
+        self.bn1 = norms(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
-        self.bn2 = norms(planes, 'leaky_relu', slope)
+        self.bn2 = norms(planes)
         self.se = SqueezeExcite(planes, max(out // 8, 64)) if use_se else None
         self.conv3 = nn.Conv2d(planes, out, 1, bias=False)
         self.bn3 = norms(out)
 
     def residual(self, x: Tensor) -> Tensor:
-        out = self.act(self.bn1(self.conv1(x)))
-        out = self.blur(self.act(self.bn2(self.conv2(out))))
-        if isinstance(self.bn3, InPlaceABN) and not torch_operators_wanted():
+        out = norm_act(self.bn1, self.act, self.conv1(x))
+        out = self.blur(norm_act(self.bn2, self.act, self.conv2(out)))
+        if may_bypass(self.bn3, self.conv3, self.se):
             gate = None if self.se is None else self.se.gate(out)
             return gated_conv_norm(out, gate, self.conv3, self.bn3, self.recompute)
         if self.se is not None:
@@ -224,13 +234,19 @@ class TResNet(PretrainedModule):
             maps; without effect under torch.compile, which decides itself.
         recompute_last_conv: Compute each Bottleneck's last 1x1 conv again in
             backward.  Saves less memory than with_cp, for far less time;
-            needs an in-place norm.
+            needs an in-place norm, and conv3, bn3 and se without hooks.
         init_cfg: Initialisation.  dict(type='Pretrained', checkpoint=...)
             takes every published file, see `load_pretrained`.
 
-    With in-place norms, training does not call a Bottleneck's conv3 and bn3
-    and a BasicBlock's bn2 as modules but by their weights, so forward hooks
-    on them do not fire.
+    In-place norms are computed together with the activation, the gate or the
+    1x1 conv beside them, by their weights and without a call of the modules.
+    A module that has a hook or a parametrisation (spectral_norm, weight_norm,
+    prune), or was replaced, is called, and its neighbours with it: it sees
+    what it would see with batch norm, and this place keeps as much memory.
+
+    Norms have no activation of their own: `act` follows them.  So fuse_conv_bn,
+    convert_sync_batchnorm and other tools that fold or replace batch norms
+    give the same outputs as before, whatever the norm's type.
 
     Shape:
         Input (N, in_channels, H, W), H and W at least 32 and otherwise free.
@@ -288,7 +304,7 @@ class TResNet(PretrainedModule):
         self.conv1 = nn.Conv2d(
             in_channels * SpaceToDepth.block**2, spec.width, 3, padding=1, bias=False
         )
-        self.bn1 = norms(spec.width, 'leaky_relu', spec.stem_slope)
+        self.bn1 = norms(spec.width)
         self.act = norms.activation(spec.stem_slope)
         channels, stages = spec.width, []
         for i in range(max(indices) + 1):
@@ -353,7 +369,7 @@ class TResNet(PretrainedModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = _whole_blocks(x, self.in_channels)
-        x = self.act(self.bn1(self.conv1(self.space_to_depth(x))))
+        x = norm_act(self.bn1, self.act, self.conv1(self.space_to_depth(x)))
         outs = []
         for i, stage in enumerate(self.stages):
             x = stage(x)

@@ -26,17 +26,33 @@ class SpaceToDepth(nn.Module):
         Input (N, C, H, W), H and W multiples of 4; output
         (N, 16 * C, H / 4, W / 4), channels ordered by row in the block,
         column in the block, input channel, as the published weights expect.
+        A channels-last input gives a channels-last output, any other one a
+        contiguous one: the layers that follow keep the format.
     """
 
     block = 4
 
     def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        b = self.block
-        x = x.view(n, c, h // b, b, w // b, b)
+        return space_to_depth(x, self.block)
+
+
+@torch.fx.wrap
+def space_to_depth(x: Tensor, block: int) -> Tensor:
+    """See `SpaceToDepth`.
+
+    A function that torch.fx leaves whole, since it looks at the format.
+    """
+    n, c, h, w = x.shape
+    b = block
+    channels_last = (
+        x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    )
+    x = x.view(n, c, h // b, b, w // b, b)
+    if channels_last:
         x = x.permute(0, 2, 4, 3, 5, 1)  # N, H/4, W/4, row, column, C
-        x = x.reshape(n, h // b, w // b, b * b * c)
-        return x.permute(0, 3, 1, 2)
+        return x.reshape(n, h // b, w // b, b * b * c).permute(0, 3, 1, 2)
+    x = x.permute(0, 3, 5, 1, 2, 4)  # N, row, column, C, H/4, W/4
+    return x.reshape(n, b * b * c, h // b, w // b)
 
 
 class _DepthwiseConv(torch.autograd.Function):

@@ -15,6 +15,7 @@ from torch import Tensor
 from .abn import InPlaceABN
 from .abn_functional import activated_batch_norm, batch_norm, batch_norm_backward, plain
 from .abn_sync import Group
+from .derivatives import first_order_only
 
 __all__ = ['gated_conv_norm']
 
@@ -50,9 +51,9 @@ class _GatedConvNorm(torch.autograd.Function):
         return z
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, gate, kernel, weight, mean, invstd, out = ctx.saved_tensors
+    @first_order_only
+    def backward(ctx: Any, saved: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, gate, kernel, weight, mean, invstd, out = saved
         gated = (x if gate is None else x * gate).to(ctx.dtype)
         low_kernel = kernel.to(ctx.dtype)
         if out is None:
@@ -101,14 +102,17 @@ def gated_conv_norm(
     Args:
         x: Map of shape (N, C, H, W).
         gate: Factors of shape (N, C, 1, 1), or None.
-        conv: A 1x1 conv without bias.
+        conv: A 1x1 conv without bias; its weight is read, it is not called.
         norm: A norm without activation.
         recompute: Compute the conv again in backward.
 
     Returns:
         Map of shape (N, conv.out_channels, H, W).
     """
-    bound = norm.bind()
-    if plain(bound[-1], x, gate, conv.weight, norm.weight, norm.bias):
-        return activated_batch_norm(conv(x if gate is None else x * gate), *bound)
-    return _GatedConvNorm.apply(x, gate, conv.weight, *bound, recompute)
+    kernel, bound = conv.weight, norm.bind()
+    weight, bias, group = bound[0], bound[1], bound[-1]
+    if plain(group, x, gate, kernel, weight, bias):
+        return activated_batch_norm(
+            F.conv2d(x if gate is None else x * gate, kernel), *bound
+        )
+    return _GatedConvNorm.apply(x, gate, kernel, *bound, recompute)

@@ -1,9 +1,9 @@
 """Tells when torch's own operators are wanted in place of ours."""
 
 import torch
+import torch.nn as nn
 from torch.autograd import forward_ad
 from torch.fx import GraphModule, Tracer
-from torch.nn import Module
 from torch.nn.modules.batchnorm import _BatchNorm
 
 try:
@@ -37,14 +37,15 @@ def torch_operators_wanted() -> bool:
         )
 
 
-def scriptable(module: Module) -> GraphModule:
+def scriptable(module: nn.Module) -> GraphModule:
     """The module as a graph that torch.jit.script takes.
 
-    Norms stay modules, so that train() and eval() of the script reach them.
+    Its tensors are those of the module.  Norms without activation are torch's
+    own, so that train() and eval() of the script reach them.
     """
 
     class NormsWhole(Tracer):
-        def is_leaf_module(self, m: Module, qualified_name: str) -> bool:
+        def is_leaf_module(self, m: nn.Module, qualified_name: str) -> bool:
             return isinstance(m, _BatchNorm) or super().is_leaf_module(
                 m, qualified_name
             )
@@ -52,4 +53,21 @@ def scriptable(module: Module) -> GraphModule:
     graph = NormsWhole().trace(module)
     # A script wants a tuple's length, which it sees, and not `tuple[T, ...]`.
     next(node for node in graph.nodes if node.op == 'output').type = None
-    return GraphModule(module, graph)
+    scripted = GraphModule(module, graph)
+    for name, norm in list(scripted.named_modules()):
+        if isinstance(norm, _BatchNorm) and type(norm) is not nn.BatchNorm2d:
+            parent, _, own_name = name.rpartition('.')
+            setattr(scripted.get_submodule(parent), own_name, _torch_norm(norm))
+    return scripted
+
+
+def _torch_norm(norm: _BatchNorm) -> nn.BatchNorm2d:
+    twin = nn.BatchNorm2d(
+        norm.num_features,
+        norm.eps,
+        norm.momentum,
+        norm.affine,
+        norm.track_running_stats,
+    )
+    twin._parameters, twin._buffers = norm._parameters, norm._buffers
+    return twin.train(norm.training)

@@ -1,0 +1,48 @@
+"""The maps have the memory format of the images."""
+
+import pytest
+import torch
+from test_backbone import build, image
+
+FORMATS = (torch.contiguous_format, torch.channels_last)
+KINDS = [
+    (dict(type='BN'), {}),
+    (dict(type='InPlaceABN'), {}),
+    (dict(type='SyncInPlaceABN'), {}),
+    (dict(type='InPlaceABN'), dict(recompute_last_conv=True)),
+    (dict(type='InPlaceABN'), dict(with_cp=True)),
+    (dict(type='InPlaceABN'), dict(norm_eval=True)),
+]
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize('norm, kwargs', KINDS)
+def test_format_is_handed_on(norm, kwargs, dtype):
+    half = dtype == torch.bfloat16
+    model = build(norm, **kwargs).to(torch.float32 if half else dtype).train()
+    for size in ((64, 96), (50, 47)):  # 47: padded to a multiple of 4
+        x = image(*size).to(torch.float32 if half else dtype)
+        for memory_format in FORMATS:
+            model.zero_grad()
+            leaf = x.clone(memory_format=memory_format).requires_grad_()
+            with torch.autocast('cpu', torch.bfloat16, enabled=half):
+                ys = model(leaf)
+            sum(y.float().square().mean() for y in ys).backward()
+            with torch.no_grad(), torch.autocast('cpu', torch.bfloat16, enabled=half):
+                ys += model.eval()(leaf)
+            model.train()
+            for y in (*ys, leaf.grad):
+                assert y.is_contiguous(memory_format=memory_format)
+
+
+def test_format_changes_no_value():
+    model = build(dict(type='InPlaceABN')).double().eval()
+    x = image(64, 64, dtype=torch.float64)
+    wide = torch.cat([x, x], 3)[..., ::2]  # neither format: strides of a slice
+    with torch.no_grad():
+        wanted = model(wide.contiguous())
+        for twin in (wide, wide.contiguous(memory_format=torch.channels_last)):
+            for got, want in zip(model(twin), wanted):
+                torch.testing.assert_close(got, want)
+        for y in model(wide):
+            y.view(2, -1)
