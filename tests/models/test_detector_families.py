@@ -22,9 +22,8 @@ FAMILIES = {
     'fcos': 'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
     'retinanet': 'retinanet/retinanet_r50_fpn_1x_coco.py',
     'atss': 'atss/atss_r50_fpn_1x_coco.py',
-    'gfl': 'gfl/gfl_r50_fpn_1x_coco.py',
+    'reppoints': 'reppoints/reppoints-minmax_r50_fpn-gn_head-gn_1x_coco.py',
     'centernet': 'centernet/centernet_r18_8xb16-crop512-140e_coco.py',
-    'faster_rcnn': 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
     'mask_rcnn': 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
     'solov2': 'solov2/solov2-light_r18_fpn_ms-3x_coco.py',
 }

@@ -122,6 +122,14 @@ def average(model):
     return ema
 
 
+def test_a_move_to_where_it_is_touches_nothing():
+    """Another thread may be computing with the filter."""
+    blur = BlurPool(2)
+    before, version = blur.weight, blur.weight._version
+    blur.to('cpu').float().share_memory()
+    assert blur.weight is before and before._version == version
+
+
 def test_meta_maps_of_a_meta_model():
     model = on_meta('InPlaceABN')
     shapes = [y.shape for y in model(torch.empty(1, 3, 33, 64, device='meta'))]

@@ -11,7 +11,7 @@ import torch
 import torch.fx
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from tresnet_det import TResNet
+from tresnet_det import InPlaceABN, TResNet, UserError
 from tresnet_det.models.classifier import TResNetClassifier
 
 SMALL = dict(depths=(1, 1, 1, 1), width=8)
@@ -186,6 +186,23 @@ def test_classifier_scripted():
     model = TResNetClassifier(SMALL, num_classes=3, norm_cfg=dict(type='BN')).eval()
     scripted = torch.jit.script(model)
     assert_same(lambda x: [scripted(x)], lambda x: [model(x)])
+
+
+def test_script_refuses_a_norm_with_an_activation():
+    with pytest.raises(UserError, match='torch.jit.trace'):
+        torch.jit.script(torch.nn.Sequential(InPlaceABN(4)))
+    model = build('InPlaceABN')
+    model.bn1 = InPlaceABN(8)
+    with pytest.raises(UserError, match='torch.jit.trace'):
+        torch.jit.script(model)
+
+
+def test_activated_norm_in_a_trace_and_in_fx():
+    norm = InPlaceABN(3).eval()
+    norm.running_mean.normal_()
+    x = image(1, 3, 5, 7)
+    for traced in (torch.jit.trace(norm, x), torch.fx.symbolic_trace(norm)):
+        assert torch.equal(traced(x[:, :, :3]), norm(x[:, :, :3]))
 
 
 # torch.func and forward mode -------------------------------------------------

@@ -61,6 +61,10 @@ class InPlaceABN(_BatchNorm):
     place.  In mmcv's ConvModule this means act_cfg=None, or torch raises an
     error in backward.
 
+    In a trace, under a compiler and in torch.func it is torch's own batch norm
+    and leaky ReLU.  torch.fx keeps the mode, train() or eval(), of the module
+    that was traced.  torch.jit.script takes it in a TResNet, not alone.
+
     Shape:
         Input and output: (N, C, ...), two dimensions or more.
 
@@ -68,6 +72,7 @@ class InPlaceABN(_BatchNorm):
         ValueError: Unknown activation, a slope that is not above 0, an eps
             that is not above 0, or an input whose shape does not fit.
         RuntimeError: A second derivative through the activation.
+        UserError: torch.jit.script of the norm alone.
     """
 
     eps = GuardedEps()

@@ -248,6 +248,18 @@ class TResNet(PretrainedModule):
     convert_sync_batchnorm and other tools that fold or replace batch norms
     give the same outputs as before, whatever the norm's type.
 
+    torch.jit.trace, torch.export, the ONNX exporters and torch.compile make a
+    graph that is right at every size, whatever the example's was; torch.export
+    asks for sizes that leave more than one pixel.  torch.fx, torchvision's
+    create_feature_extractor (``layer1`` to ``layer4``) and torch.jit.script
+    take the model.  A graph holds torch's own operators and so keeps the
+    memory of batch norm; an fx graph also keeps the mode, train() or eval(),
+    in which it was made.  If the TResNet is part of a module that is
+    scripted, torch.jit.script puts a graph in its place there: give it a copy.
+    torch.func (grad, vjp, vmap, jvp) and forward-mode derivatives work as with
+    batch norm; vmap over a training step that changes running statistics does
+    not, as torch says.
+
     Shape:
         Input (N, in_channels, H, W), H and W at least 32 and otherwise free.
         Output: one map per out index, (N, C, ceil(H / s), ceil(W / s)) with s

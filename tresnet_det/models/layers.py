@@ -171,10 +171,12 @@ class BlurPool(nn.Module):
 
     def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> 'BlurPool':
         # to() cannot move what has no values, and to_empty() leaves none.
+        before: Tensor | None = self.weight
         if self.weight.is_meta:
-            self.weight = torch.empty_like(self.weight, device='cpu')
+            self.weight, before = torch.empty_like(self.weight, device='cpu'), None
         super()._apply(fn, recurse)
-        self.reset_parameters()
+        if self.weight is not before:  # the same may be in use by a thread
+            self.reset_parameters()
         return self
 
     def forward(self, x: Tensor) -> Tensor:

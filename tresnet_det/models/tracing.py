@@ -55,19 +55,16 @@ def scriptable(module: nn.Module) -> GraphModule:
     next(node for node in graph.nodes if node.op == 'output').type = None
     scripted = GraphModule(module, graph)
     for name, norm in list(scripted.named_modules()):
-        if isinstance(norm, _BatchNorm) and type(norm) is not nn.BatchNorm2d:
+        # An activated norm stays what it is, and is refused by the script.
+        identity = getattr(norm, 'activation', 'identity') == 'identity'
+        if isinstance(norm, _BatchNorm) and identity:
             parent, _, own_name = name.rpartition('.')
             setattr(scripted.get_submodule(parent), own_name, _torch_norm(norm))
     return scripted
 
 
 def _torch_norm(norm: _BatchNorm) -> nn.BatchNorm2d:
-    twin = nn.BatchNorm2d(
-        norm.num_features,
-        norm.eps,
-        norm.momentum,
-        norm.affine,
-        norm.track_running_stats,
-    )
-    twin._parameters, twin._buffers = norm._parameters, norm._buffers
-    return twin.train(norm.training)
+    """torch's norm with everything that is the given one's, hooks included."""
+    twin = nn.BatchNorm2d.__new__(nn.BatchNorm2d)
+    twin.__dict__ = dict(vars(norm), eps=norm.eps)
+    return twin
