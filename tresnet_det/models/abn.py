@@ -6,15 +6,17 @@ ReLU.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..common.errors import UserError
 from .abn_functional import activated_batch_norm, gated_batch_norm
 from .abn_sync import Group
 from .fold_guard import GuardedEps
+from .tracing import torch_operators_wanted
 
 __all__ = ['InPlaceABN', 'SyncInPlaceABN']
 
@@ -59,6 +61,10 @@ class InPlaceABN(_BatchNorm):
     place.  In mmcv's ConvModule this means act_cfg=None, or torch raises an
     error in backward.
 
+    In a trace, under a compiler and in torch.func it is torch's own batch norm
+    and leaky ReLU.  torch.fx keeps the mode, train() or eval(), of the module
+    that was traced.  torch.jit.script takes it in a TResNet, not alone.
+
     Shape:
         Input and output: (N, C, ...), two dimensions or more.
 
@@ -66,6 +72,7 @@ class InPlaceABN(_BatchNorm):
         ValueError: Unknown activation, a slope that is not above 0, an eps
             that is not above 0, or an input whose shape does not fit.
         RuntimeError: A second derivative through the activation.
+        UserError: torch.jit.script of the norm alone.
     """
 
     eps = GuardedEps()
@@ -94,6 +101,8 @@ class InPlaceABN(_BatchNorm):
         self.slope = slope
 
     def _check_input_dim(self, x: Tensor) -> None:
+        if torch_operators_wanted():
+            return  # they check, and in a trace a size is no number
         if x.dim() < 2 or x.shape[1] != self.num_features:
             raise ValueError(
                 f'The input has shape {tuple(x.shape)}, expected '
@@ -157,6 +166,13 @@ class InPlaceABN(_BatchNorm):
         """
         self._check_input_dim(x)
         return gated_batch_norm(x, *self.bind(), gate)
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise UserError(
+            f'torch.jit.script cannot take a {type(self).__name__} alone. Use '
+            'torch.jit.trace, or script the whole TResNet, or build this norm as '
+            "type='BN' with a LeakyReLU after it, which takes the same weights"
+        )
 
     def extra_repr(self) -> str:
         return (

@@ -345,13 +345,13 @@ def plain(group: Group, *tensors: Tensor | None) -> bool:
     in a trace, and where there are no values: on the meta device and in an
     empty batch.
     """
+    if group is not None or torch_operators_wanted():
+        return group is None
     learns = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in tensors
     )
-    return group is None and (
-        not learns
-        or torch_operators_wanted()
-        or any(t is not None and (t.is_meta or not t.numel()) for t in tensors)
+    return not learns or any(
+        t is not None and (t.is_meta or not t.numel()) for t in tensors
     )
 
 
@@ -389,9 +389,9 @@ def activated_batch_norm(
         z = F.batch_norm(
             x, running_mean, running_var, weight, bias, training, momentum, eps
         )
-        return (
-            z if slope is None else F.leaky_relu(z, slope, inplace=not z.requires_grad)
-        )
+        if slope is None:
+            return z
+        return F.leaky_relu(z, slope, not (torch_operators_wanted() or z.requires_grad))
     args = (x, weight, bias, running_mean, running_var, training, momentum, eps, group)
     if slope is None:
         return _BatchNorm.apply(*args)[0]

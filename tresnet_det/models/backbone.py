@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import torch
+import torch.fx
 import torch.nn as nn
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
@@ -22,7 +24,7 @@ from .abn import check_slope
 from .bypass import may_bypass, norm_act
 from .layers import BlurPool, SpaceToDepth, SqueezeExcite
 from .recompute import gated_conv_norm
-from .tracing import torch_operators_wanted
+from .tracing import scriptable, torch_operators_wanted
 
 __all__ = ['ARCHS', 'Arch', 'TResNet']
 
@@ -132,7 +134,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # A compiler decides by itself what to compute again.
-        if self.with_cp and x.requires_grad and not torch_operators_wanted():
+        if self.with_cp and not torch_operators_wanted() and x.requires_grad:
             return checkpoint(
                 self._forward,
                 x,
@@ -245,6 +247,18 @@ class TResNet(PretrainedModule):
     Norms have no activation of their own: `act` follows them.  So fuse_conv_bn,
     convert_sync_batchnorm and other tools that fold or replace batch norms
     give the same outputs as before, whatever the norm's type.
+
+    torch.jit.trace, torch.export, the ONNX exporters and torch.compile make a
+    graph that is right at every size, whatever the example's was; torch.export
+    asks for sizes that leave more than one pixel.  torch.fx, torchvision's
+    create_feature_extractor (``layer1`` to ``layer4``) and torch.jit.script
+    take the model.  A graph holds torch's own operators and so keeps the
+    memory of batch norm; an fx graph also keeps the mode, train() or eval(),
+    in which it was made.  If the TResNet is part of a module that is
+    scripted, torch.jit.script puts a graph in its place there: give it a copy.
+    torch.func (grad, vjp, vmap, jvp) and forward-mode derivatives work as with
+    batch norm; vmap over a training step that changes running statistics does
+    not, as torch says.
 
     Shape:
         Input (N, in_channels, H, W), H and W at least 32 and otherwise free.
@@ -366,18 +380,7 @@ class TResNet(PretrainedModule):
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        if (
-            x.dim() != 4
-            or x.shape[1] != self.in_channels
-            or min(x.shape[2:]) < MIN_SIZE
-        ):
-            raise ValueError(
-                f'The input has shape {tuple(x.shape)}, expected (N, '
-                f'{self.in_channels}, H, W) with H and W at least {MIN_SIZE}'
-            )
-        pad = [-size % SpaceToDepth.block for size in x.shape[2:]]
-        if any(pad):
-            x = F.pad(x, (0, pad[1], 0, pad[0]))
+        x = _whole_blocks(x, self.in_channels)
         x = norm_act(self.bn1, self.act, self.conv1(self.space_to_depth(x)))
         outs = []
         for i, stage in enumerate(self.stages):
@@ -385,6 +388,35 @@ class TResNet(PretrainedModule):
             if i in self.out_indices:
                 outs.append(x)
         return tuple(outs)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        return scriptable(self)
+
+
+@torch.fx.wrap
+def _whole_blocks(x: Tensor, channels: int, least: int = MIN_SIZE) -> Tensor:
+    """The checked image, with zeros added at the right and the bottom.
+
+    A function that torch.fx leaves whole, since it looks at sizes.
+    """
+    # In a trace a size is no number and cannot be compared.
+    if not torch.jit.is_tracing():
+        if (
+            x.dim() != 4
+            or x.shape[1] != channels
+            or x.shape[2] < least
+            or x.shape[3] < least
+        ):
+            raise ValueError(
+                f'The input has shape {list(x.shape)}, expected (N, {channels}, '
+                f'H, W) with H and W at least {least}'
+            )
+    # Written so that a symbolic size is seen to be a multiple of 4.
+    bottom = 4 * ((x.shape[2] + 3) // 4) - x.shape[2]
+    right = 4 * ((x.shape[3] + 3) // 4) - x.shape[3]
+    if torch_operators_wanted() or bottom != 0 or right != 0:
+        x = F.pad(x, (0, right, 0, bottom))
+    return x
 
 
 def _arch(arch: Any) -> Arch:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..weights.pretrained_module import PretrainedModule
 from .backbone import TResNet
+from .tracing import scriptable
 
 __all__ = ['TResNetClassifier']
 
@@ -48,3 +49,6 @@ class TResNetClassifier(PretrainedModule):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head['fc'](self.backbone(x)[-1].mean((2, 3)))
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        return scriptable(self)

@@ -5,9 +5,11 @@ Convolutional Networks Shift-Invariant Again", arXiv:1904.11486;
 squeeze-and-excitation: arXiv:1709.01507.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.fx
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,16 +33,26 @@ class SpaceToDepth(nn.Module):
     block = 4
 
     def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        b = self.block
-        last = torch.channels_last
-        channels_last = x.is_contiguous(memory_format=last) and not x.is_contiguous()
-        x = x.view(n, c, h // b, b, w // b, b)
-        if channels_last:
-            x = x.permute(0, 2, 4, 3, 5, 1)  # N, H/4, W/4, row, column, C
-            return x.reshape(n, h // b, w // b, b * b * c).permute(0, 3, 1, 2)
-        x = x.permute(0, 3, 5, 1, 2, 4)  # N, row, column, C, H/4, W/4
-        return x.reshape(n, b * b * c, h // b, w // b)
+        return space_to_depth(x, self.block)
+
+
+@torch.fx.wrap
+def space_to_depth(x: Tensor, block: int) -> Tensor:
+    """See `SpaceToDepth`.
+
+    A function that torch.fx leaves whole, since it looks at the format.
+    """
+    n, c, h, w = x.shape
+    b = block
+    channels_last = (
+        x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    )
+    x = x.view(n, c, h // b, b, w // b, b)
+    if channels_last:
+        x = x.permute(0, 2, 4, 3, 5, 1)  # N, H/4, W/4, row, column, C
+        return x.reshape(n, h // b, w // b, b * b * c).permute(0, 3, 1, 2)
+    x = x.permute(0, 3, 5, 1, 2, 4)  # N, row, column, C, H/4, W/4
+    return x.reshape(n, b * b * c, h // b, w // b)
 
 
 class _DepthwiseConv(torch.autograd.Function):
@@ -54,11 +66,12 @@ class _DepthwiseConv(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.shape, ctx.dtype = x.shape, x.dtype
-        return _depthwise_conv(x, weight)
+        return _depthwise_conv(x, weight, 1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (weight,) = ctx.saved_tensors
+        # torch's own operator: it can be differentiated again.
         dx = torch.ops.aten.convolution_backward(
             grad,
             grad.new_empty(1).expand(ctx.shape),
@@ -75,12 +88,67 @@ class _DepthwiseConv(torch.autograd.Function):
         return dx.to(ctx.dtype), None
 
 
-def _depthwise_conv(x: Tensor, weight: Tensor) -> Tensor:
-    return F.conv2d(x, weight.to(x), stride=2, padding=1, groups=len(weight))
+def _depthwise_conv(x: Tensor, weight: Tensor, padding: int) -> Tensor:
+    return F.conv2d(x, weight.to(x), stride=2, padding=padding, groups=weight.shape[0])
+
+
+@torch.fx.wrap
+def blur(x: Tensor, weight: Tensor) -> Tensor:
+    """The stride-2 depthwise conv of ``x``, reflected at the border.
+
+    A function that torch.fx leaves whole, since it looks at sizes.
+
+    Args:
+        x: Map of shape (N, C, H, W), H and W at least 2.
+        weight: Symmetric filters of shape (C, 1, 3, 3).
+    """
+    if torch.jit.is_scripting():
+        return _blur_of_any_size(x, weight)
+    else:
+        if torch_operators_wanted() or not isinstance(x.shape[2], int):
+            return _blur_of_any_size(x, weight)
+        return _blur_without_copy(x, weight)
+
+
+def _blur_of_any_size(x: Tensor, weight: Tensor) -> Tensor:
+    """The definition: the same operators whatever the size, as a graph needs."""
+    return _depthwise_conv(F.pad(x, (1, 1, 1, 1), 'reflect'), weight, 0)
+
+
+def _blur_without_copy(x: Tensor, weight: Tensor) -> Tensor:
+    """The zero-padded blur of the map, then what reflection adds at the border.
+
+    That is read from single rows and columns: no padded copy is made.
+    """
+    # Without gradients nothing is kept anyway.
+    if torch.is_grad_enabled():
+        out = _DepthwiseConv.apply(x, weight)
+    else:
+        out = _depthwise_conv(x, weight, 1)
+    line = weight[:, :, 1] * 2  # [1, 2, 1] / 4
+    for to, of in _reflected(x.shape[2]):
+        row = F.pad(x[:, :, of], (1, 1), 'reflect')
+        out[:, :, to] += _blur_line(row, line, 0)
+    for to, of in _reflected(x.shape[3]):
+        out[..., to] += _blur_line(x[..., of], line, 1)
+    return out
+
+
+def _blur_line(x: Tensor, line: Tensor, padding: int) -> Tensor:
+    return F.conv1d(x, line.to(x) / 4, stride=2, padding=padding, groups=len(line))
+
+
+def _reflected(size: int) -> list[tuple[int, int]]:
+    """Pairs (output index, input index that reflection adds to it)."""
+    return [(0, 1)] + ([(-1, size - 2)] if size % 2 else [])
 
 
 class BlurPool(nn.Module):
     """Blur by the 3x3 binomial filter, reflect at the border, stride 2.
+
+    The filter is no part of the state dict.  A module that comes from the
+    meta device has it all the same, by to_empty() or by an assigned state
+    dict.
 
     Shape:
         Input (N, C, H, W), H and W at least 2; output
@@ -91,34 +159,30 @@ class BlurPool(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        line = torch.tensor([1.0, 2.0, 1.0]) / 4
-        weight = (line[:, None] * line).repeat(channels, 1, 1, 1)
-        self.register_buffer('weight', weight, persistent=False)
+        self.register_buffer('weight', torch.empty(channels, 1, 3, 3), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fill in the filter, [1, 2, 1] / 4 in both directions."""
+        # By these operators any kind of tensor can be filled on its device.
+        self.weight.fill_(1 / 16)
+        self.weight[:, :, 1] *= 2
+        self.weight[..., 1] *= 2
+
+    def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> 'BlurPool':
+        # to() cannot move what has no values, and to_empty() leaves none.
+        before: Tensor | None = self.weight
+        if self.weight.is_meta:
+            self.weight, before = torch.empty_like(self.weight, device='cpu'), None
+        super()._apply(fn, recurse)
+        if self.weight is not before:  # the same may be in use by a thread
+            self.reset_parameters()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
-        # Without gradients nothing is kept anyway.
-        custom = torch.is_grad_enabled() and not torch_operators_wanted()
-        conv = _DepthwiseConv.apply if custom else _depthwise_conv
-        # The zero-padded blur of the whole map, then what reflection adds at
-        # the border, which is read from single rows and columns: no padded
-        # copy of the map is made.
-        out = conv(x, self.weight)
-        line = self.weight[:, :, 1] * 2  # [1, 2, 1] / 4
-        for to, of in _reflected(x.shape[2]):
-            row = F.pad(x[:, :, of], (1, 1), 'reflect')
-            out[:, :, to] += self._blur_line(row, line, 0)
-        for to, of in _reflected(x.shape[3]):
-            out[..., to] += self._blur_line(x[..., of], line, 1)
-        return out
-
-    @staticmethod
-    def _blur_line(x: Tensor, line: Tensor, padding: int) -> Tensor:
-        return F.conv1d(x, line.to(x) / 4, stride=2, padding=padding, groups=len(line))
-
-
-def _reflected(size: int) -> list[tuple[int, int]]:
-    """Pairs (output index, input index that reflection adds to it)."""
-    return [(0, 1)] + ([(-1, size - 2)] if size % 2 else [])
+        if self.weight.is_meta and not x.is_meta:  # a state dict was assigned
+            self.to(x.device)
+        return blur(x, self.weight)
 
 
 class SqueezeExcite(nn.Module):
