@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from types import new_class
 
 from ...common.errors import UserError
 
@@ -45,16 +45,13 @@ def of_both_kinds(error: Exception, message: str) -> UserError:
     return both
 
 
-@cache
 def _kind(other: type[Exception]) -> type[UserError]:
     # Neither the arguments that the other kind asks for nor its way to show
     # them (KeyError quotes, OSError adds numbers): the message says all.
-    return type(
-        UserError.__name__,
-        (UserError, other),
-        {
-            '__module__': UserError.__module__,
-            '__init__': Exception.__init__,
-            '__str__': Exception.__str__,
-        },
-    )
+    namespace = {
+        '__module__': UserError.__module__,
+        '__init__': Exception.__init__,
+        '__str__': Exception.__str__,
+    }
+    bases = (UserError, other)
+    return new_class('UserError', bases, {}, lambda body: body.update(namespace))

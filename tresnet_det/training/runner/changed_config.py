@@ -6,6 +6,7 @@ from the config. MMEngine says nothing of either.
 """
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -59,6 +60,9 @@ _PROGRESS = {
 # How torch computes a step of an optimizer, not what.
 _WAYS = {'params', 'foreach', 'fused', 'capturable', 'differentiable'}
 _LONGEST = 80
+# What was given as an object, a function say, is not quoted in the text.
+_OBJECT = re.compile(r'(?<=[=\[ ])<[^\n]*>(?=[,)\]\n])')
+_ADDRESS = re.compile(r' at 0x[0-9a-f]+')
 
 Told = tuple[str, Any, Any]  # name, value of the config, of the checkpoint
 
@@ -73,14 +77,18 @@ def read_config(text: str) -> dict[str, Any]:
         names stay text.
     """
     try:
-        lines = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError):
+        lines = ast.parse(_OBJECT.sub(_quoted, text)).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     return {
         line.targets[0].id: _value(line.value)
         for line in lines
         if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
     }
+
+
+def _quoted(found: re.Match[str]) -> str:
+    return repr(_ADDRESS.sub('', found[0]))
 
 
 def _value(node: ast.expr) -> Any:

@@ -1,6 +1,7 @@
 """Why a checkpoint of a detector could not be loaded, or not wholly."""
 
 import logging
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,10 +82,10 @@ def name_as_model(
             'current',
             logging.WARNING,
         )
-    # The versions of modules that torch keeps beside the names go by the names.
-    if list(named) == list(state):
+    # mmengine, and torch, keep the versions of modules at an OrderedDict.
+    if list(named) == list(state) and isinstance(state, OrderedDict):
         return checkpoint
-    return {**checkpoint, 'state_dict': named}
+    return {**checkpoint, 'state_dict': OrderedDict(named)}
 
 
 def check_fit(
