@@ -121,8 +121,8 @@ LONGER = dict(by_epoch=True, max_epochs=3)
                 'optimizer lr: 0.01 of the checkpoint is used, the config says 0.5',
                 'optimizer momentum: 0.9 of the checkpoint is used',
                 'optimizer weight_decay: 0.0 of the checkpoint is used',
-                "optim_wrapper.clip_grad: {'max_norm': 1} of the config is used, it was "
-                'None',
+                "optim_wrapper.clip_grad: {'max_norm': 1} of the config is used, it "
+                'was None',
             ],
         ),
         (
@@ -156,6 +156,7 @@ def test_both_values_are_told(tmp_path, checkpoint, options, says):
             dict(param_scheduler=[dict(type='LinearLR', end=2), STEPS]),
             'schedulers of the config: LinearLR, MultiStepLR, of the checkpoint: Multi',
         ),
+        (dict(param_scheduler=None), 'no schedulers, the checkpoint 1'),
         (
             dict(param_scheduler=dict(type='StepLR', step_size=1)),
             'schedulers of the config: StepLR, of the checkpoint: MultiStepLR',
@@ -205,13 +206,24 @@ def test_averaged_weights_are_not_taken_for_trained_ones(tmp_path):
         trained(tmp_path / 'c', file)
 
 
+def test_one_cycle(tmp_path):
+    """Its state names a function, which torch refuses to read."""
+    cycle = dict(type='OneCycleLR', eta_max=0.1, total_steps=2)
+    trained(tmp_path / 'a', param_scheduler=cycle)
+    file = str(tmp_path / 'a' / 'epoch_1.pth')
+    assert trained(tmp_path / 'b', file, param_scheduler=cycle)[1] == ''
+    cycle.update(eta_max=0.5, total_steps=9)
+    told = trained(tmp_path / 'c', file, param_scheduler=cycle)[1]
+    assert 'total_steps: 2 of the checkpoint is used, the config says 9' in told
+
+
 def test_parts_that_are_not_wanted_are_not_compared(tmp_path, checkpoint):
     cfg = Config({**BASE, 'param_scheduler': None}, format_python_code=False)
     cfg.work_dir, cfg.experiment_name = str(tmp_path), 'not wanted'
     cfg.optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.1))
     with patch('mmengine.runner.runner.collect_env', dict):
         runner = CheckedRunner.from_cfg(cfg)
-        runner.resume(checkpoint, resume_optimizer=False)
+        runner.resume(checkpoint, False, resume_param_scheduler=False)
     assert (runner.epoch, runner.iter) == (1, 2)
 
 
@@ -224,6 +236,14 @@ def test_reading_a_config_runs_nothing(tmp_path):
     assert read['a']['b'] == [1, -2.0, [3, None]] and read['d'] == {'e-f': 'g'}
     assert 'mkdir' in read['a']['c'] and not any(tmp_path.iterdir())
     assert read_config('a = dict(') == {}
+
+
+def test_a_checkpoint_brings_no_program(tmp_path, checkpoint):
+    content = torch.load(checkpoint)
+    content['meta']['config'] = f'open({str(tmp_path / "made")!r}, "w")'
+    torch.save(content, tmp_path / 'a.pth')
+    trained(tmp_path / 'run', str(tmp_path / 'a.pth'))
+    assert not (tmp_path / 'made').exists()
 
 
 def test_what_is_the_same():

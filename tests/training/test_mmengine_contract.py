@@ -95,6 +95,7 @@ def test_loading_in_part_if_asked_for(build, tmp_path, asked):
     torch.save(weights, tmp_path / 'a.pth')
     hook = dict(type='EMAHook', **(dict(strict_load=False) if asked else {}))
     runner = build(custom_hooks=[hook])
+    runner.call_hook('before_run')
     if asked:
         runner.load_checkpoint(str(tmp_path / 'a.pth'))
         assert (runner.model.one.weight == 1).all()
@@ -114,8 +115,8 @@ def test_names_and_places_of_weights(build, tmp_path, prefix, key):
         for name, value in runner.model.state_dict().items()
     }
     torch.save({key: state} if key else state, tmp_path / 'a.pth')
+    runner.call_hook('before_run')
     hook = next(hook for hook in runner.hooks if type(hook).__name__ == 'EMAHook')
-    hook.before_run(runner)
     runner.load_checkpoint(str(tmp_path / 'a.pth'))
     for model in (runner.model, hook.ema_model.module):
         assert all((value == 3).all() for value in model.state_dict().values())

@@ -1,8 +1,10 @@
 """Names that wrappers made are taken for those of the bare model."""
 
 import pytest
+import torch
 
 from tresnet_det import CheckpointError
+from tresnet_det.weights.formats import to_ours
 from tresnet_det.weights.wrapped_names import fitting_names
 
 WANTED = ['backbone.conv1.weight', 'head.bias']
@@ -29,6 +31,21 @@ def test_prefixes(prefix, said):
     assert fitting_names(named, [f'_orig_mod.{n}' for n in WANTED])[0].keys() >= {
         f'_orig_mod.{n}' for n in WANTED
     }
+
+
+@pytest.mark.parametrize('wrapper', ['', 'module.', '_orig_mod.', 'module._orig_mod.'])
+def test_a_wrapper_around_the_backbone(wrapper):
+    state = {
+        f'{place}{name}': torch.ones(1, 1, 1, 1)[(0,) * drop]
+        for place, name, drop in (
+            (f'module.backbone.{wrapper}', 'conv1.weight', 0),
+            (f'module.backbone.{wrapper}', 'layer1.0.se.fc1.weight', 0),
+            ('module.', 'head.fc.weight', 2),
+        )
+    }
+    found = to_ours(state)
+    assert found.state.keys() >= {'conv1.weight', 'head.fc.weight'}
+    assert not found.dropped and not found.unexpected
 
 
 def test_within_the_names():

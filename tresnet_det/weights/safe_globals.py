@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.optim import OneCycleParamScheduler
 from mmengine.utils import digit_version
 
 __all__ = ['allow_mmengine_checkpoints', 'load', 'load_others']
@@ -38,14 +39,22 @@ _OF_COMMAND_LINES: list[Any] = [
 ]
 
 
+class _OneCycle:
+    """Stands for the scheduler whose state names one of its functions: what a
+    file could make of the class itself is empty."""
+
+
 def _history_method(owner: Any, name: str) -> Callable:
     """Stands for getattr in checkpoints: HistoryBuffer keeps a table of its
     own methods, which pickle writes as getattr(HistoryBuffer, name)."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(owner, name)
+    if owner is _OneCycle and name in ('_annealing_cos', '_annealing_linear'):
+        return getattr(OneCycleParamScheduler, name)
     raise UnpicklingError(
         f'the file asks for {name!r} of {owner!r}; of all attributes only '
-        "HistoryBuffer's statistics are allowed in a checkpoint"
+        "HistoryBuffer's statistics and OneCycleLR's curve are allowed in a "
+        'checkpoint'
     )
 
 
@@ -64,6 +73,10 @@ def allow_mmengine_checkpoints() -> None:
         np.ndarray,
         np.dtype,
         (_history_method, 'builtins.getattr'),
+        (
+            _OneCycle,
+            f'{OneCycleParamScheduler.__module__}.{OneCycleParamScheduler.__qualname__}',
+        ),
     ]
     # Since NumPy 1.25 every dtype has a class of its own.
     classes += {type(np.dtype(code)) for code in '?bBhHiIlLqQefdg'}

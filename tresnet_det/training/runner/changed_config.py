@@ -137,13 +137,18 @@ def changed_keys(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
         old: Those of the run that wrote the checkpoint.
     """
     lines = []
-    for name, ours, theirs in _differences(
-        {key: new.get(key) for key in _KEYS}, {key: old.get(key) for key in _KEYS}
-    ):
+    for name, ours, theirs in _differences(_chosen(new), _chosen(old)):
         if not name.startswith(_IN_STATES):
             kept = name.startswith(_KEPT)
             lines.append(_line(name, ours, theirs, kept=kept))
     return lines
+
+
+def _chosen(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    chosen = {key: cfg.get(key) for key in _KEYS}
+    if isinstance(chosen['optim_wrapper'], Mapping):  # mmengine's default
+        chosen['optim_wrapper'] = {'type': 'OptimWrapper', **chosen['optim_wrapper']}
+    return chosen
 
 
 def _differences(new: Any, old: Any, name: str = '') -> Iterator[Told]:

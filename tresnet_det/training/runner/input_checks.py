@@ -171,6 +171,10 @@ class InputCheckedRunner(Runner):
         """
         with explained(filename):
             checkpoint = _load_checkpoint(filename, map_location=map_location)
+        # mmengine takes it for the text of a config, and a config is a program:
+        # no file may bring one along that is run.
+        if isinstance(checkpoint.get('meta'), dict):
+            checkpoint['meta'].pop('config', None)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         if revise_keys is None:  # else the caller knows the names of the file
             checkpoint = name_as_model(checkpoint, model, filename)
@@ -209,8 +213,11 @@ class InputCheckedRunner(Runner):
         if resume_optimizer and self.optim_wrapper is not None:
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
             self._states['optimizer'] = self.optim_wrapper
-        if resume_param_scheduler and self.param_schedulers is not None:
-            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+        if resume_param_scheduler:
+            if self.param_schedulers is not None:
+                self.param_schedulers = self.build_param_scheduler(
+                    self.param_schedulers
+                )
             self._states['param_schedulers'] = self.param_schedulers
         try:
             with explained(filename, resume=True):
@@ -230,7 +237,8 @@ class InputCheckedRunner(Runner):
         """Whether the states of a training, if wanted, are there and this one's."""
         if not self._states:
             return
-        check_resumable(checkpoint, self._states, filename)
+        needed = [key for key, part in self._states.items() if part is not None]
+        check_resumable(checkpoint, needed, filename)
         self._changes = check_states(
             checkpoint,
             self._states.get('optimizer'),
@@ -238,4 +246,5 @@ class InputCheckedRunner(Runner):
             self.hooks,
             self.cfg,
             filename,
+            'param_schedulers' in self._states,
         )

@@ -37,16 +37,18 @@ def check_states(
     hooks: Iterable[Hook],
     cfg: Config,
     file: str,
+    wants_schedulers: bool = True,
 ) -> list[str]:
     """Compares a checkpoint with the training before it is loaded.
 
     Args:
         checkpoint: What was read.
         optim_wrapper: Of the training, None to leave its state out.
-        schedulers: Likewise; a list or a dict of lists.
+        schedulers: A list or a dict of lists.
         hooks: Of the runner.
         cfg: Of the runner.
         file: Where the checkpoint is from, for the message.
+        wants_schedulers: Whether their states are to be loaded at all.
 
     Returns:
         Lines that tell where config and checkpoint disagree and which of the
@@ -67,6 +69,12 @@ def check_states(
             faults += _optimizer_faults(wrapper, state)
         for ours, theirs in timetables.values():
             faults += _scheduler_faults(ours, theirs)
+    if wants_schedulers and schedulers is None and checkpoint.get('param_schedulers'):
+        faults.append(
+            'the config has no schedulers, the checkpoint '
+            f'{len(checkpoint["param_schedulers"])}, which left their mark on the '
+            'learning rate'
+        )
     if 'ema_state_dict' in checkpoint and not any(
         isinstance(hook, EMAHook) for hook in hooks
     ):
