@@ -43,9 +43,11 @@ try:
     from .training.hooks import StopOnNonFiniteHook, ValLossHook
     from .training.runner import CheckedRunner
     from .weights.pretrained import CheckpointError, LoadReport, load_pretrained
+    from .weights.publish import register_safetensors
     from .weights.safe_globals import allow_mmengine_checkpoints
 
     allow_mmengine_checkpoints()
+    register_safetensors()
     # mmengine looks beside the files of a pip package, where those of an
     # editable install are not; what is no pip package, as a module, it finds
     # by its path.

@@ -1,6 +1,9 @@
 """mmengine's checkpoints load with weights_only on; code in files does not."""
 
+import argparse
 import io
+import os
+import pathlib
 import pickle
 
 import numpy as np
@@ -10,6 +13,8 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.utils import digit_version
 
 import tresnet_det  # noqa: F401
+from tresnet_det.weights.files import read_weights
+from tresnet_det.weights.formats import CheckpointError
 from tresnet_det.weights.safe_globals import load
 
 
@@ -68,3 +73,40 @@ def test_we_read_after_others_struck_classes_out(tmp_path):
     with pytest.raises(pickle.UnpicklingError):
         torch.load(tmp_path / 'a.pth')
     assert load(tmp_path / 'a.pth').current() == 1
+
+
+@pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.6'),
+    reason='this torch cannot be told what a name stands for',
+)
+def test_other_trainers_command_lines_are_data(tmp_path):
+    """What timm's CheckpointSaver writes; of averaged weights these are taken."""
+    args = argparse.Namespace(
+        lr=0.1, out=pathlib.Path('/no'), more=argparse.Namespace()
+    )
+    content = dict(
+        args=args,
+        optimizer=dict(state={}),
+        state_dict={'a': torch.zeros(1)},
+        state_dict_ema={'a': torch.ones(1)},
+    )
+    torch.save(content, tmp_path / 'last.pth.tar')
+    assert read_weights(tmp_path / 'last.pth.tar')[0]['a'] == 1
+    # Elsewhere they stay refused, and so does all that is no data.
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / 'last.pth.tar', weights_only=True)
+    args.hidden = Runs(tmp_path / 'made')
+    torch.save(content, tmp_path / 'last.pth.tar')
+    with pytest.raises(CheckpointError, match='was refused'):
+        read_weights(tmp_path / 'last.pth.tar')
+    assert not (tmp_path / 'made').exists()
+
+
+class Runs:
+    """Whoever unpickles it makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)

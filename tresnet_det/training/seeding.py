@@ -9,22 +9,26 @@ processes that share a batch, changes nothing.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+from .generators import kept_generators, seed_generators
 
 __all__ = [
     'Draw',
     'NumberedBatches',
     'fixed_draws',
     'numbered',
+    'seed_image',
     'seed_images',
     'set_seeds',
 ]
@@ -105,21 +109,38 @@ def seed_images(loader: DataLoader, seed: int) -> None:
 
 def _seeded_items(dataset: Dataset, seed: int, batch: list[Draw]) -> list:
     items = []
+    generators = kept_generators(dataset)  # anew, as hooks change pipelines
     for draw in batch:
-        set_seeds(seed, *draw)
+        seed_image(generators, seed, *draw)
         items.append(dataset[draw.image])
     return items
 
 
+def seed_image(generators: Iterable[Any], *key: int) -> None:
+    """Sets all that may draw numbers while an image is loaded.
+
+    Args:
+        generators: That the data set keeps to itself.
+        key: The row of numbers to set them by.
+    """
+    set_seeds(*key)
+    # OpenCV's cannot be read and put back as it was; nobody goes on with it.
+    cv2.setRNGSeed(_hashed(*key) >> 1)
+    seed_generators(generators, *key)
+
+
 def set_seeds(*key: int) -> None:
     """Sets the generators of Python, NumPy and torch by a row of numbers."""
-    # Hashed, as neighbouring seeds give related streams; with its length, as
-    # zeros at the end would not count.
-    hashed = np.random.SeedSequence((len(key), *key))
-    seed = int(hashed.generate_state(1)[0])
+    seed = _hashed(*key)
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def _hashed(*key: int) -> int:
+    # Neighbouring seeds give related streams; with its length, as zeros at the
+    # end would not count.
+    return int(np.random.SeedSequence((len(key), *key)).generate_state(1)[0])
 
 
 @contextmanager

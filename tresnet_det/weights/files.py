@@ -22,9 +22,9 @@ from torch import Tensor
 
 from ..common.atomic import written_whole
 from .formats import CheckpointError, StateDict
-from .safe_globals import load
+from .safe_globals import load_others
 
-__all__ = ['read_weights', 'write_weights']
+__all__ = ['find_state_dict', 'read_weights', 'write_weights']
 
 # Where the state dict is in a checkpoint, first found first taken. timm keeps
 # its averaged weights, which are those it evaluates, beside the raw ones.
@@ -134,7 +134,7 @@ def _read_pickle(path: Path, map_location: str) -> tuple[StateDict, dict[str, An
             'weight; save the state dict of the model'
         )
     try:
-        content = load(path, map_location=map_location, weights_only=True)
+        content = load_others(path, map_location=map_location)
     except Exception as error:  # a damaged pickle fails in any way at all
         text = str(error)
         refused = re.search(r'(?:GLOBAL|[Uu]nsupported class) ([\w.]+)', text)
@@ -151,11 +151,19 @@ def _read_pickle(path: Path, map_location: str) -> tuple[StateDict, dict[str, An
             f'({type(error).__name__}: {text.strip()[:200]}); it may be cut '
             'short. Copy or download it again'
         ) from error
-    return _unwrap(path, content)
+    return find_state_dict(path, content)
 
 
-def _unwrap(path: Path, content: Any) -> tuple[StateDict, dict[str, Any]]:
-    """Find the state dict in what a checkpoint holds."""
+def find_state_dict(path: str | Path, content: Any) -> tuple[StateDict, dict[str, Any]]:
+    """Find the state dict and the metadata in what a checkpoint holds.
+
+    Args:
+        path: Where it was read, for the message.
+        content: What was read.
+
+    Raises:
+        CheckpointError: There is none.
+    """
     meta: dict[str, Any] = {}
     for _ in _WRAPPERS:  # a file that holds itself would have no end
         if not isinstance(content, Mapping):

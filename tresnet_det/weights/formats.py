@@ -212,8 +212,9 @@ def our_names(
         For each key our bare name, or None where the table has no such key.
     """
     column = FORMATS[format_name][0]
-    # In a classifier of MM* the head is beside the backbone, not in it.
-    beside = prefix.removesuffix('backbone.')
+    # In a classifier of MM* the head is beside the backbone, not in it; a wrapper
+    # may be around the backbone alone.
+    beside = re.sub(r'backbone\.((module|_orig_mod)\.)*$', '', prefix)
     names: dict[str, str | None] = {}
     for key in keys:
         start = beside if key.startswith(f'{beside}head.') else prefix

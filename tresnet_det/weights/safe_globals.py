@@ -6,6 +6,9 @@ checkpoints of mmengine hold, beside tensors, its message hub's log values
 The classes listed here only hold data: reading them runs no code of a file.
 """
 
+import argparse
+import pathlib
+import types
 from collections.abc import Callable
 from pickle import UnpicklingError
 from typing import Any
@@ -13,9 +16,32 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.optim import OneCycleParamScheduler
 from mmengine.utils import digit_version
 
-__all__ = ['allow_mmengine_checkpoints', 'load']
+__all__ = ['allow_mmengine_checkpoints', 'load', 'load_others']
+
+# What trainers keep of their command line beside the weights (timm: args), as
+# files of torch.save name it. All are of the standard library, hold what they
+# are given and do nothing: no file is looked at by a pure path.
+_OF_COMMAND_LINES: list[Any] = [
+    argparse.Namespace,
+    types.SimpleNamespace,
+    *(
+        (kind, f'{module}.{name}')
+        for kind, names in (
+            (pathlib.PurePosixPath, ('PosixPath', 'PurePosixPath')),
+            (pathlib.PureWindowsPath, ('WindowsPath', 'PureWindowsPath')),
+        )
+        for name in names
+        for module in ('pathlib', 'pathlib._local')  # Python 3.13
+    ),
+]
+
+
+class _OneCycle:
+    """Stands for the scheduler whose state names one of its functions: what a
+    file could make of the class itself is empty."""
 
 
 def _history_method(owner: Any, name: str) -> Callable:
@@ -23,9 +49,12 @@ def _history_method(owner: Any, name: str) -> Callable:
     own methods, which pickle writes as getattr(HistoryBuffer, name)."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(owner, name)
+    if owner is _OneCycle and name in ('_annealing_cos', '_annealing_linear'):
+        return getattr(OneCycleParamScheduler, name)
     raise UnpicklingError(
         f'the file asks for {name!r} of {owner!r}; of all attributes only '
-        "HistoryBuffer's statistics are allowed in a checkpoint"
+        "HistoryBuffer's statistics and OneCycleLR's curve are allowed in a "
+        'checkpoint'
     )
 
 
@@ -44,6 +73,10 @@ def allow_mmengine_checkpoints() -> None:
         np.ndarray,
         np.dtype,
         (_history_method, 'builtins.getattr'),
+        (
+            _OneCycle,
+            f'{OneCycleParamScheduler.__module__}.{OneCycleParamScheduler.__qualname__}',
+        ),
     ]
     # Since NumPy 1.25 every dtype has a class of its own.
     classes += {type(np.dtype(code)) for code in '?bBhHiIlLqQefdg'}
@@ -62,3 +95,20 @@ def load(file: Any, **options: Any) -> Any:
     """
     allow_mmengine_checkpoints()
     return torch.load(file, **options)
+
+
+def load_others(file: Any, **options: Any) -> Any:
+    """As ``load`` with weights_only, for files of other trainers than mmengine.
+
+    Before torch 2.6, which cannot be told what a name stands for, they are
+    refused as by torch itself.
+
+    Args:
+        file: See ``load``.
+        options: Of ``torch.load``.
+    """
+    options['weights_only'] = True
+    if digit_version(torch.__version__) < digit_version('2.6'):
+        return load(file, **options)
+    with torch.serialization.safe_globals(_OF_COMMAND_LINES):
+        return load(file, **options)

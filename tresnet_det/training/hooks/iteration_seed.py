@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..generators import kept_generators, seed_generators
 from ..seeding import set_seeds
 
 __all__ = ['IterationSeedHook']
@@ -24,8 +25,16 @@ class IterationSeedHook(Hook):
 
     priority = 'VERY_HIGH'
 
+    def __init__(self) -> None:
+        self._generators: list[Any] = []
+
+    def before_train(self, runner: Runner) -> None:
+        # Those that layers, or parts of the model that are none, keep.
+        self._generators = kept_generators(*map(vars, runner.model.modules()))
+
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
         # With diff_rank_seed this is the seed plus the rank.
         set_seeds(runner.seed, runner.iter)
+        seed_generators(self._generators, runner.seed, runner.iter)

@@ -1,17 +1,22 @@
 """Why a checkpoint of a detector could not be loaded, or not wholly."""
 
+import logging
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+from mmengine.logging import print_log
 from torch import nn
 
 from ...common.errors import UserError, some
-from ...weights.files import read_weights
+from ...weights.files import find_state_dict, read_weights
 from ...weights.formats import CheckpointError
+from ...weights.wrapped_names import fitting_names
 
-__all__ = ['check_fit', 'check_resumable', 'explained']
+__all__ = ['check_fit', 'check_resumable', 'explained', 'name_as_model']
 
 
 @contextmanager
@@ -36,9 +41,51 @@ def explained(file: str, resume: bool = False) -> Iterator[None]:
                 raise CheckpointError(
                     f'{file} holds weights and no state of a training, so it '
                     'cannot be resumed. To start from its weights, set '
-                    f"load_from = '{file}' in the config"
+                    f"load_from = '{file}' in the config, without --resume"
+                ) from error
+            if isinstance(error, UnpicklingError):
+                raise CheckpointError(
+                    f'{file} holds weights, beside things that MMEngine does not '
+                    'read. Write the weights alone: .venv/bin/python '
+                    f'tools/model_converters/publish_model.py {file} OUT.pth'
                 ) from error
         raise
+
+
+def name_as_model(
+    checkpoint: Mapping[str, Any], model: nn.Module, file: str
+) -> Mapping[str, Any]:
+    """A checkpoint whose weights lie where mmengine looks, named as the model's.
+
+    Args:
+        checkpoint: What was read; left as it is.
+        model: Not wrapped.
+        file: Where from, for messages.
+
+    Raises:
+        CheckpointError: See ``fitting_names``.
+    """
+    state = checkpoint.get('state_dict')
+    if not isinstance(state, Mapping):
+        state, meta = find_state_dict(file, checkpoint)
+        checkpoint = dict(meta=meta, state_dict=state)
+    try:
+        named, prefix = fitting_names(state, model.state_dict().keys())
+    except CheckpointError as error:
+        raise CheckpointError(f'{file}: {error}') from None
+    if prefix:
+        unused = [name for name in named if name in state]
+        print_log(
+            f'{file}: what stands before the names of the weights, {prefix!r}, is '
+            f'left out; {len(unused)} other values are not used'
+            + (f' ({some(unused)})' if unused else ''),
+            'current',
+            logging.WARNING,
+        )
+    # mmengine, and torch, keep the versions of modules at an OrderedDict.
+    if list(named) == list(state) and isinstance(state, OrderedDict):
+        return checkpoint
+    return {**checkpoint, 'state_dict': OrderedDict(named)}
 
 
 def check_fit(

@@ -12,12 +12,14 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.runner.priority import Priority
 from torch import nn
 
 from ...common.atomic import written_whole
 from ...common.errors import UserError
+from ..draws_check import inexact_parts
 from ..hooks import IterationSeedHook, WholeCheckpointHook
-from ..seeding import numbered, seed_images
+from ..seeding import fixed_draws, numbered, seed_images
 from .loops import ResumableTrainLoop
 from .resume import choose_checkpoint
 
@@ -72,17 +74,22 @@ class ResumableRunner(Runner):
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(IterationSeedHook())
 
-    def register_hook(self, hook: Hook | dict, *args: Any) -> None:
+    def register_hook(
+        self, hook: Hook | dict, priority: str | int | Priority | None = None
+    ) -> None:
         """Registers a hook; ours in place of mmengine's CheckpointHook."""
         if isinstance(hook, dict) and _is(hook, CheckpointHook):
             hook = dict(hook, type=WholeCheckpointHook)
-        super().register_hook(hook, *args)
+        super().register_hook(hook, priority)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Builds the loop, ours in place of mmengine's over epochs."""
         given = self._train_dataloader
         if isinstance(loop, dict):
-            if loop.get('by_epoch') or _is(loop, EpochBasedTrainLoop):
+            # Both keys at once are for mmengine to refuse.
+            if ('type' not in loop and loop.get('by_epoch')) or (
+                'by_epoch' not in loop and _is(loop, EpochBasedTrainLoop)
+            ):
                 loop = dict(loop, type=ResumableTrainLoop)
                 loop.pop('by_epoch', None)
             self._choose_checkpoint()
@@ -95,11 +102,19 @@ class ResumableRunner(Runner):
                     numbered(self._train_dataloader), seed=seed
                 )
                 seed_images(self._train_dataloader, seed)
+                self._tell_inexact(seed)
         try:
             return super().build_train_loop(loop)
         finally:
             # From here mmengine takes the batch size that rates are scaled by.
             self._train_dataloader = given
+
+    @master_only
+    def _tell_inexact(self, seed: int) -> None:
+        """Warns of what breaks the promise of this class, before it is trained."""
+        with fixed_draws(seed):
+            for fault in inexact_parts(self._train_dataloader, seed):
+                print_log(f'this run is not exact: {fault}', 'current', logging.WARNING)
 
     def _init_model_weights(self) -> None:
         """Initializes as mmengine does; a resumed run has all its weights, so

@@ -39,7 +39,10 @@ def choose_checkpoint(
     chosen = given or find_whole_checkpoint(work_dir)
     if chosen is None or not Path(chosen).is_file():
         return chosen, None  # an address, or for the loader to tell
-    fault = damage(chosen) if given else None
+    # What is no archive (safetensors, a web page) is for the reader to tell.
+    with open(chosen, 'rb') as file:
+        archive = file.read(2) == b'PK'
+    fault = damage(chosen) if given and archive else None
     if fault:
         raise UserError(f'cannot resume from {given}, which is damaged: {fault}')
     with explained(chosen, resume=True):
@@ -113,7 +116,9 @@ def _unnumbered(file: str | Path) -> str:
 def read_mapped(checkpoint: str | Path) -> dict:
     """A run's checkpoint, of which only what is looked at is read."""
     # As mmengine reads what it resumes from: from torch 2.6 on, weights_only.
-    return load(str(checkpoint), map_location='cpu', mmap=True)
+    # Files from before torch 1.6 are no archives, and cannot be mapped.
+    archive = zipfile.is_zipfile(checkpoint)
+    return load(str(checkpoint), map_location='cpu', mmap=archive or None)
 
 
 def read_seed(checkpoint: str) -> int | None:
