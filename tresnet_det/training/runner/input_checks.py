@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mmengine.evaluator import Evaluator
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
@@ -16,7 +17,8 @@ from ...common.errors import UserError
 from ..hooks import SkippedImagesHook
 from .best_checks import check_save_best
 from .checkpoint_checks import check_fit, check_resumable, explained
-from .data_checks import check_dataset, check_evaluator
+from .data_checks import check_dataset
+from .evaluator_checks import check_evaluator, right_for_any_ids
 from .launch_checks import asks_for_amp, check_amp
 from .loading import check_when_loading
 
@@ -120,6 +122,10 @@ class InputCheckedRunner(Runner):
         with _building('test'):
             check_evaluator(self._test_evaluator, self._test_dataloader)
             return super().build_test_loop(loop)
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """Builds as mmengine does, ours in place of ``CocoMetric``."""
+        return super().build_evaluator(right_for_any_ids(evaluator))
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
         with _building(f'optimizer ({optim_wrapper})'):
