@@ -93,7 +93,7 @@ def test_each_class_gets_its_own_figure(tmp_path, kind, ids):
     """MMDetection's takes them in the order of the file, pycocotools sorts by
     id: of categories that are not sorted the figures change places."""
     figures = evaluate(kind, truth(categories=ids), tmp_path, (0, 0), classwise=True)
-    assert figures['coco/cat_precision'] == pytest.approx(0.505, abs=1e-3)
+    assert figures['coco/cat_precision'] == 1
     assert figures['coco/dog_precision'] == 0
 
 
@@ -173,10 +173,10 @@ def test_files_of_detections(tmp_path, ids):
     ]
     (tmp_path / 'found.json').write_text(json.dumps(found))
     files = tmp_path / 'ann.json', tmp_path / 'found.json'
-    assert coco_figures(evaluate_boxes(*files))['AP'] == 1
-    assert coco_figures(evaluate_boxes(*files, ['dog']))['AP'] == 1
+    assert coco_figures(evaluate_boxes(*files))['AP'] == pytest.approx(1)
+    assert coco_figures(evaluate_boxes(*files, ['dog']))['AP'] == pytest.approx(1)
     for evaluation in compare_evaluators(*files).values():
-        assert evaluation.figures['AP'] == 1
+        assert evaluation.figures['AP'] == pytest.approx(1)
 
 
 def test_plain_ids_give_mmdetections_own_figures(tmp_path):
@@ -197,7 +197,7 @@ def test_plain_ids_give_mmdetections_own_figures(tmp_path):
         found=rng.integers(0, 2, 8),
         places=range(8),
         classwise=True,
-        metric=['bbox', 'proposal', 'proposal_fast'],
+        metric=['bbox', 'proposal'],
     )
     theirs = evaluate('CocoMetric', content, tmp_path, **options)
     assert 0 < theirs['coco/bbox_mAP'] < 1 and not math.isnan(theirs['coco/AR@100'])

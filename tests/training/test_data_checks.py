@@ -228,8 +228,8 @@ def test_no_box_of_the_classes_left(ann_file):
 
 
 def test_masks_are_checked_where_they_are_loaded(ann_file):
-    masks = [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
-    check_dataset(coco(ann_file, FILE, pipeline=[dict(type='LoadAnnotations')]))
+    masks = [dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)]
+    check_dataset(coco(ann_file, FILE, pipeline=[dict(type='mmdet.LoadAnnotations')]))
     for pipeline in (masks, [dict(type='RandomChoice', transforms=[masks])]):
         with pytest.raises(ValueError, match='3 masks that are missing or empty'):
             check_dataset(coco(ann_file, FILE, pipeline=pipeline))

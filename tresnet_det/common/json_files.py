@@ -18,6 +18,12 @@ _OTHERS = {
     b'<': 'a web page or XML: download the file again, or convert it to COCO',
 }
 
+# As iconv has them, where that is another than Python's.
+_NAMES = {
+    'utf-8-sig': 'UTF-8',
+    **{f'utf-{n}-{e}': f'UTF-{n}{e.upper()}' for n in (16, 32) for e in ('le', 'be')},
+}
+
 
 def decode_json(content: bytes) -> tuple[Any, str]:
     """What a JSON file holds, and its encoding.
@@ -55,7 +61,7 @@ def parse_json(content: bytes, file: str | os.PathLike, what: str) -> Any:
         raise UserError(
             f'the {what} {file} is whole, but written with {mark}, as programs '
             'of Windows do; pycocotools reads plain UTF-8. To write it so: '
-            f'iconv -f {encoding.upper().removesuffix("-SIG")} -t UTF-8 {file}'
+            f'iconv -f {_NAMES.get(encoding, encoding.upper())} -t UTF-8 {file}'
             + (" | sed '1s/^\\xEF\\xBB\\xBF//'" if encoding == 'utf-8-sig' else '')
             + ' > plain.json'
         )
@@ -90,7 +96,9 @@ def _why_no_json(content: bytes, file: str | os.PathLike) -> str:
             return f'it is {truth}'
     try:
         content.decode()
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if error.reason == 'unexpected end of data':
+            return 'it is cut short. Copy or write it again'
         if content.lstrip()[:1] in (b'{', b'['):
             return (
                 'it is not in UTF-8. If it is in the encoding of Windows: '

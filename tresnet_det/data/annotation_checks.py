@@ -14,7 +14,7 @@ from ..common.errors import UserError, some
 from .annotation_files import how_to_mend
 from .box_checks import check_boxes
 
-__all__ = ['FIELDS', 'Fault', 'check_annotations', 'refuse', 'unquoted']
+__all__ = ['FIELDS', 'Fault', 'check_annotations', 'refuse', 'text_of', 'unquoted']
 
 
 class Fault(NamedTuple):
@@ -103,6 +103,12 @@ def unquoted(value: Any) -> Any:
     return value
 
 
+def text_of(key: Any) -> str:
+    """An id as text, by which '1', 1 and 1.0 are one."""
+    whole = isinstance(key, float) and key.is_integer()
+    return str(int(key) if whole else key)
+
+
 def check_annotations(
     content: Any, ann_file: str | os.PathLike, test_mode: bool = False
 ) -> None:
@@ -178,7 +184,7 @@ def check_annotations(
     annotations = content.get('annotations', ())
     for key, part in (('image_id', 'images'), ('category_id', 'categories')):
         lost = [entry for entry in annotations if entry[key] not in ids[part]]
-        texts = {str(known): known for known in ids[part]} if lost else {}
+        texts = {text_of(known): known for known in ids[part]} if lost else {}
         refuse(ann_file, (_lost(entry, key, part, texts) for entry in lost))
     check_boxes(content, ann_file, test_mode)
 
@@ -195,7 +201,7 @@ def _lost(entry: Mapping, key: str, part: str, texts: Mapping[str, Any]) -> Faul
     """An annotation of an image or a category that is not there."""
     value = entry[key]
     kind = f'annotations whose {key} is none of the {part}'
-    other = texts.get(str(value))
+    other = texts.get(text_of(value))
     if other is None:
         return Fault(kind, entry['id'])
     names = ('a string', 'a number')

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from ..common.errors import UserError
-from .annotation_checks import FIELDS, unquoted
+from .annotation_checks import FIELDS, text_of, unquoted
 from .image_checks import FolderOfImages, leaves_folder
 
 __all__ = ['mend_annotations']
@@ -96,11 +96,11 @@ def _match_types(content: dict) -> int:
     count = 0
     for key, part in (('image_id', 'images'), ('category_id', 'categories')):
         known = {entry.get('id') for entry in content[part]}
-        by_text = {str(value): value for value in known}
+        by_text = {text_of(value): value for value in known}
         for annotation in content['annotations']:
             value = annotation.get(key)
-            if value not in known and str(value) in by_text:
-                annotation[key] = by_text[str(value)]
+            if value not in known and text_of(value) in by_text:
+                annotation[key] = by_text[text_of(value)]
                 count += 1
     return count
 
