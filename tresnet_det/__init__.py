@@ -1,8 +1,9 @@
 """TResNet (arXiv:2003.13630) for MMDetection 3.x.
 
 Importing this package checks the versions of what it builds on, registers its
-modules, makes its configs known as 'tresnet_det::' and lets torch.load read
-the checkpoints that mmengine writes; it does nothing else.
+modules, makes its configs known as 'tresnet_det::', lets torch.load read the
+checkpoints that mmengine writes and MMDetection's visualizer draw more than 80
+classes; it does nothing else.
 """
 
 import sys
@@ -32,11 +33,13 @@ try:
     check_operators()
 
     from mmdet.registry import MODELS as MMDET_MODELS
+    from mmdet.registry import VISUALIZERS
     from mmengine.config.utils import MODULE2PACKAGE
     from mmengine.registry import MODELS
 
     from .common.errors import UserError
     from .evaluation.faster_coco import FasterCocoEvalMetric
+    from .evaluation.visualizer import ManyClassesVisualizer
     from .models.abn import InPlaceABN, SyncInPlaceABN
     from .models.backbone import TResNet
     from .models.classifier import TResNetClassifier
@@ -48,6 +51,11 @@ try:
 
     allow_mmengine_checkpoints()
     register_safetensors()
+    # Under MMDetection's own name: DetInferencer and its tools build what the
+    # config names, and MMDetection's stops at the 81st class.
+    VISUALIZERS.register_module(
+        name='DetLocalVisualizer', module=ManyClassesVisualizer, force=True
+    )
     # mmengine looks beside the files of a pip package, where those of an
     # editable install are not; what is no pip package, as a module, it finds
     # by its path.

@@ -1,4 +1,5 @@
 """Downloading COCO, from a server on this machine and in small."""
+
 import errno
 import fcntl
 import hashlib
@@ -32,13 +33,20 @@ def zipped(files):
 
 def folder_of(name, count=4):
     """A folder's entry and its files, of noise that does not compress."""
-    return {f'{name}/': b'', **{
-        f'{name}/{i}.jpg': bytes(os.urandom(3000)) for i in range(count)}}
+    return {
+        f'{name}/': b'',
+        **{f'{name}/{i}.jpg': bytes(os.urandom(3000)) for i in range(count)},
+    }
 
 
 def described(url, content, files=4):
-    return Archive(url, len(content), hashlib.md5(content).hexdigest(), files,
-                   unpacked=files * 3000)
+    return Archive(
+        url,
+        len(content),
+        hashlib.md5(content).hexdigest(),
+        files,
+        unpacked=files * 3000,
+    )
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -52,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_error(404)
         start = 0
         if server.ranges and self.headers['Range']:
-            start = int(self.headers['Range'][len('bytes='):-1])
+            start = int(self.headers['Range'][len('bytes=') : -1])
         self.send_response(206 if start else 200)
         self.send_header('Content-Length', str(len(content) - start))
         self.end_headers()
@@ -68,10 +76,9 @@ def server(monkeypatch):
     server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     server.daemon_threads = True
     server.asked, server.stops, server.ranges = [], [], True
-    server.contents = {url: zipped(folder_of(name))
-                       for name, url in URLS.items()}
+    server.contents = {url: zipped(folder_of(name)) for name, url in URLS.items()}
     server.address = f'http://127.0.0.1:{server.server_port}/'
-    thread = Thread(target=server.serve_forever, args=(0.01, ))
+    thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     monkeypatch.setattr(coco_download, 'CHUNK', 1000)
@@ -85,27 +92,27 @@ def server(monkeypatch):
 def fetch(server, tmp_path):
     """Calls download_coco on the contents as they are now, or as they were
     when they were described."""
+
     def fetch(*names, archives=None, root=tmp_path / 'coco', **options):
         archives = archives or {
-            name: described(url, server.contents[url])
-            for name, url in URLS.items()}
-        download_coco(root, names or tuple(archives), server.address,
-                      archives=archives, **options)
+            name: described(url, server.contents[url]) for name, url in URLS.items()
+        }
+        download_coco(
+            root, names or tuple(archives), server.address, archives=archives, **options
+        )
         return root
+
     return fetch
 
 
 def names_below(root):
-    return sorted(str(p.relative_to(root)) for p in root.rglob('*')
-                  if p.is_file())
+    return sorted(str(p.relative_to(root)) for p in root.rglob('*') if p.is_file())
 
 
 def test_layout_and_content(fetch, server):
     root = fetch()
-    assert sorted(p.name for p in root.iterdir()) == [
-        'annotations', 'val2017']
-    with zipfile.ZipFile(io.BytesIO(
-            server.contents['zips/val2017.zip'])) as expected:
+    assert sorted(p.name for p in root.iterdir()) == ['annotations', 'val2017']
+    with zipfile.ZipFile(io.BytesIO(server.contents['zips/val2017.zip'])) as expected:
         for i in range(4):
             name = f'val2017/{i}.jpg'
             assert (root / name).read_bytes() == expected.read(name)
@@ -123,16 +130,18 @@ def test_second_call_does_nothing_twice(fetch, server):
 
 def test_parts_and_archives_are_kept_if_asked(fetch):
     root = fetch('val2017', keep_archives=True)
-    assert sorted(p.name for p in root.iterdir()) == [
-        'val2017', 'val2017.zip']
+    assert sorted(p.name for p in root.iterdir()) == ['val2017', 'val2017.zip']
 
 
 def test_progress(fetch):
     told = []
     fetch('val2017', tell=lambda *state: told.append(state))
     stages = list(dict.fromkeys(what for what, _, _ in told))
-    assert stages == ['downloading val2017.zip', 'checking val2017.zip.part',
-                      'unpacking val2017.zip']
+    assert stages == [
+        'downloading val2017.zip',
+        'checking val2017.zip.part',
+        'unpacking val2017.zip',
+    ]
     for stage in stages:
         steps = [(done, total) for what, done, total in told if what == stage]
         assert steps == sorted(steps) and steps[-1][0] == steps[-1][1]
@@ -143,7 +152,11 @@ def test_lost_connections_go_on_where_they_were(fetch, server):
     server.stops = [5000, 5001, 9000]
     fetch('val2017')
     assert [r for _, r in server.asked] == [
-        None, 'bytes=5000-', 'bytes=5001-', 'bytes=9000-']
+        None,
+        'bytes=5000-',
+        'bytes=5001-',
+        'bytes=9000-',
+    ]
 
 
 def test_next_call_goes_on(fetch, server, tmp_path):
@@ -157,8 +170,7 @@ def test_next_call_goes_on(fetch, server, tmp_path):
 
 
 def test_server_that_dies(server, tmp_path, fetch):
-    archives = {'val2017': described(URLS['val2017'],
-                                     server.contents[URLS['val2017']])}
+    archives = {'val2017': described(URLS['val2017'], server.contents[URLS['val2017']])}
     server.stops = [6000]
 
     def die(what, done, total):
@@ -220,10 +232,11 @@ def test_archive_of_other_means_is_taken(fetch, server, tmp_path):
     assert not server.asked
 
 
-@pytest.mark.parametrize('cut, message', [
-    (slice(100, None), 'bytes, expected are'), (slice(-1, None), 'damaged')])
-def test_archive_of_other_means_is_checked(fetch, server, tmp_path, cut,
-                                           message):
+@pytest.mark.parametrize(
+    'cut, message',
+    [(slice(100, None), 'bytes, expected are'), (slice(-1, None), 'damaged')],
+)
+def test_archive_of_other_means_is_checked(fetch, server, tmp_path, cut, message):
     content = bytearray(server.contents[URLS['val2017']])
     content[cut] = b'' if cut.start == 100 else b'?'
     (tmp_path / 'coco').mkdir()
@@ -236,14 +249,23 @@ def test_archive_of_other_means_is_checked(fetch, server, tmp_path, cut,
 
 # Archives whose sum is right and whose content is not
 
+
 def served(server, content, files=4):
     server.contents[URLS['val2017']] = content
     return {'val2017': described(URLS['val2017'], content, files)}
 
 
-@pytest.mark.parametrize('evil', [
-    '../evil.jpg', 'val2017/../../evil.jpg', '/etc/evil.jpg', 'evil.jpg',
-    'val2017/sub/evil.jpg', 'train2017/evil.jpg'])
+@pytest.mark.parametrize(
+    'evil',
+    [
+        '../evil.jpg',
+        'val2017/../../evil.jpg',
+        '/etc/evil.jpg',
+        'evil.jpg',
+        'val2017/sub/evil.jpg',
+        'train2017/evil.jpg',
+    ],
+)
 def test_names_outside_the_folder_are_refused(fetch, server, tmp_path, evil):
     content = zipped({**folder_of('val2017', 3), evil: b'x'})
     with pytest.raises(ValueError, match='expected are files in val2017/'):
@@ -259,13 +281,12 @@ def test_wrong_count(fetch, server, tmp_path):
 
 
 def truncated(content):
-    return content[:len(content) // 2]
+    return content[: len(content) // 2]
 
 
 def flipped(content):
     middle = len(content) // 2
-    return (content[:middle] + bytes([content[middle] ^ 1])
-            + content[middle + 1:])
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
 @pytest.mark.parametrize('damage', [truncated, flipped])
@@ -277,6 +298,7 @@ def test_damaged_archive(fetch, server, tmp_path, damage):
 
 
 # What lies there, and the disk
+
 
 def test_leftovers_of_a_killed_run(fetch, tmp_path):
     part = tmp_path / 'coco' / 'val2017.part'
@@ -294,15 +316,19 @@ def test_folder_that_is_not_whole(fetch, tmp_path):
 
 
 def test_small_disk_is_told_first(fetch, server, monkeypatch):
-    archives = {name: described(url, server.contents[url])
-                for name, url in URLS.items()}
+    archives = {
+        name: described(url, server.contents[url]) for name, url in URLS.items()
+    }
     needed = sum(a.unpacked for a in archives.values()) + max(
-        a.size for a in archives.values())
+        a.size for a in archives.values()
+    )
 
     def free(by):
         monkeypatch.setattr(
-            coco_download.shutil, 'disk_usage',
-            lambda path: SimpleNamespace(free=needed + by))
+            coco_download.shutil,
+            'disk_usage',
+            lambda path: SimpleNamespace(free=needed + by),
+        )
 
     free(-1)
     with pytest.raises(OSError, match='GB free, but .* GB are needed'):
@@ -317,6 +343,7 @@ def test_small_disk_is_told_first(fetch, server, monkeypatch):
 @pytest.fixture
 def full_disk(monkeypatch):
     """Lets files of one ending grow to 1500 bytes only."""
+
     @contextmanager
     def full_disk(ending):
         class Full(io.FileIO):
@@ -327,19 +354,28 @@ def full_disk(monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(
-                coco_download, 'open', lambda path, mode: (
-                    Full if str(path).endswith(ending) and mode != 'rb'
-                    else open)(path, mode), raising=False)
+                coco_download,
+                'open',
+                lambda path, mode: (
+                    Full if str(path).endswith(ending) and mode != 'rb' else open
+                )(path, mode),
+                raising=False,
+            )
             yield
+
     return full_disk
 
 
 def test_disk_that_fills_up(fetch, server, full_disk, tmp_path):
-    with full_disk('.part'), pytest.raises(
-            OSError, match='No space left .*after 1000 of .* go on'):
+    with (
+        full_disk('.part'),
+        pytest.raises(OSError, match='No space left .*after 1000 of .* go on'),
+    ):
         fetch('val2017')
-    with full_disk('.jpg'), pytest.raises(
-            OSError, match='val2017.zip could not be unpacked.*No space'):
+    with (
+        full_disk('.jpg'),
+        pytest.raises(OSError, match='val2017.zip could not be unpacked.*No space'),
+    ):
         fetch('val2017')
     assert names_below(tmp_path) == ['coco/val2017.zip']
     fetch('val2017')
@@ -364,21 +400,32 @@ def test_unknown_part(fetch):
 
 def test_tool(server, tmp_path, monkeypatch, capsys):
     for name, url in URLS.items():
-        monkeypatch.setitem(ARCHIVES, name,
-                            described(url, server.contents[url]))
+        monkeypatch.setitem(ARCHIVES, name, described(url, server.contents[url]))
 
     def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', [
-            '', str(tmp_path / 'coco'), '--base-url', server.address,
-            '--split', *arguments])
-        runpy.run_path(str(ROOT / 'tools' / 'misc' / 'download_coco.py'),
-                       run_name='__main__')
+        monkeypatch.setattr(
+            sys,
+            'argv',
+            [
+                '',
+                str(tmp_path / 'coco'),
+                '--base-url',
+                server.address,
+                '--split',
+                *arguments,
+            ],
+        )
+        runpy.run_path(
+            str(ROOT / 'tools' / 'misc' / 'download_coco.py'), run_name='__main__'
+        )
         return capsys.readouterr().out
 
-    assert f"{tmp_path / 'coco' / 'val2017'}: whole" in run('val2017')
+    assert f'{tmp_path / "coco" / "val2017"}: whole' in run('val2017')
     run('val2017', 'annotations')
     assert [path for path, _ in server.asked] == [
-        '/zips/val2017.zip', '/annotations/ann.zip']
+        '/zips/val2017.zip',
+        '/annotations/ann.zip',
+    ]
     server.contents.clear()
     monkeypatch.setitem(ARCHIVES, 'train2017', described('t.zip', b'x'))
     with pytest.raises(SystemExit, match='error: .*404'):

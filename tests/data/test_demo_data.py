@@ -14,8 +14,11 @@ from tresnet_det.data.demo_data import CATEGORIES, HUE_SPREAD, make_demo_data
 
 
 def sums(root: Path) -> dict[str, str]:
-    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes())
-            .hexdigest() for p in root.rglob('*') if p.is_file()}
+    return {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in root.rglob('*')
+        if p.is_file()
+    }
 
 
 @pytest.fixture(scope='module')
@@ -28,8 +31,7 @@ def demo_set(tmp_path_factory):
 def test_same_seed_same_bytes(demo_set, tmp_path):
     make_demo_data(tmp_path / 'again', num_train=60, num_val=12)
     make_demo_data(tmp_path / 'other', num_train=60, num_val=12, seed=1)
-    first, again, other = map(
-        sums, (demo_set, tmp_path / 'again', tmp_path / 'other'))
+    first, again, other = map(sums, (demo_set, tmp_path / 'again', tmp_path / 'other'))
     assert first == again
     assert not set(first.values()) & set(other.values())
 
@@ -47,23 +49,20 @@ def test_more_images_keep_those_before(demo_set, tmp_path):
 
 def test_annotations_say_what_is_drawn(demo_set):
     coco = COCO(demo_set / 'annotations' / 'instances_train.json')
-    assert {c['name']: c['id'] for c in coco.dataset['categories']
-            } == CATEGORIES
+    assert {c['name']: c['id'] for c in coco.dataset['categories']} == CATEGORIES
     hues = dict(zip(CATEGORIES.values(), range(0, 360, 60)))
     off = []
     for image in coco.dataset['images']:
         picture = cv2.imread(str(demo_set / 'train' / image['file_name']))
         assert picture.shape == (image['height'], image['width'], 3)
-        hsv = cv2.cvtColor(picture.astype(np.float32) / 255,
-                           cv2.COLOR_BGR2HSV)
+        hsv = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_BGR2HSV)
         taken = np.zeros(picture.shape[:2], int)
         for ann in coco.imgToAnns[image['id']]:
             seen = coco_mask.decode(ann['segmentation']).astype(bool)
             taken += seen
             rows, columns = np.nonzero(seen)
             x, y = columns.min(), rows.min()
-            assert ann['bbox'] == [
-                x, y, columns.max() + 1 - x, rows.max() + 1 - y]
+            assert ann['bbox'] == [x, y, columns.max() + 1 - x, rows.max() + 1 - y]
             assert ann['area'] == seen.sum() > 0
             hue = np.median(hsv[seen][:, 0])
             off.append((hue - hues[ann['category_id']] + 180) % 360 - 180)
@@ -76,8 +75,7 @@ def test_scales_and_overlaps(demo_set):
     coco = COCO(demo_set / 'annotations' / 'instances_train.json')
     annotations = coco.dataset['annotations']
     assert {a['category_id'] for a in annotations} == set(CATEGORIES.values())
-    assert [a['id'] for a in annotations] == list(
-        range(1, len(annotations) + 1))
+    assert [a['id'] for a in annotations] == list(range(1, len(annotations) + 1))
     areas = np.array([a['area'] for a in annotations])
     assert (areas < 32**2).any() and (areas > 96**2).any()
     overlapping = 0
@@ -110,8 +108,7 @@ def test_whole_or_not_there(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('wrong', [
-    dict(num_train=0), dict(num_val=0), dict(size=32)])
+@pytest.mark.parametrize('wrong', [dict(num_train=0), dict(num_val=0), dict(size=32)])
 def test_bad_counts(tmp_path, wrong):
     name, value = wrong.popitem()
     with pytest.raises(ValueError, match=f'{name}={value}'):
@@ -120,7 +117,6 @@ def test_bad_counts(tmp_path, wrong):
 
 
 def test_info_is_json(demo_set):
-    content = json.loads(
-        (demo_set / 'annotations' / 'instances_val.json').read_text())
+    content = json.loads((demo_set / 'annotations' / 'instances_val.json').read_text())
     assert content['info']['num_train'] == 60
     assert len(content['images']) == 12

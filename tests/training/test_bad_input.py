@@ -486,6 +486,56 @@ TRAINING = {  # what is wrong -> how it comes about, words of the error
         content('data/ann.json', b'\xff\xfe\x80'),
         ['ann.json', 'no whole JSON'],
     ),
+    'annotations with a byte order mark': (
+        lambda b: b.ann.write_bytes(b'\xef\xbb\xbf' + b.ann.read_bytes()),
+        ['ann.json', 'byte order mark', 'iconv'],
+    ),
+    'annotations in UTF-16': (
+        lambda b: b.ann.write_text(b.ann.read_text(), 'utf-16'),
+        ['ann.json', 'UTF-16', 'iconv'],
+    ),
+    'two categories of one name': (
+        lambda b: b.annotate(
+            lambda c: c['categories'].append(dict(id=0, name='thing'))
+        ),
+        ["more than once in the file: ['thing']", 'coco_mend.py'],
+    ),
+    'strings against numbers': (
+        edit('annotations', image_id='1'),
+        ['ann.json', 'image_id is a string and the id a number', 'coco_mend.py'],
+    ),
+    'ignore in quotes': (
+        edit('annotations', ignore='0'),
+        ['ann.json', 'ignore is neither 0 nor 1', 'quotes', 'coco_mend.py'],
+    ),
+    'every box ignored': (
+        lambda b: b.annotate(lambda c: [a.update(ignore=1) for a in c['annotations']]),
+        ['ann.json', 'no box', 'left to train on', 'marked by "ignore"'],
+    ),
+    'all boxes outside': (
+        lambda b: b.annotate(
+            lambda c: [a.update(bbox=[99, 99, 5, 5]) for a in c['annotations']]
+        ),
+        ['ann.json', 'no box', 'left to train on', 'outside their image'],
+    ),
+    'boxes as corners': (
+        lambda b: b.annotate(
+            lambda c: [a.update(bbox=[20, 20, 50, 60]) for a in c['annotations']]
+        ),
+        ['ann.json', 'look like corners', '--corners'],
+    ),
+    'masks missing': (
+        line(f"{TRAIN}['pipeline'][1]['with_mask'] = True"),
+        ['ann.json', '2 masks that are missing or empty', 'boxes alone'],
+    ),
+    'masks missing for the figures': (
+        line("val_evaluator['metric'] = ['bbox', 'segm']"),
+        ['ann.json', '2 masks that are missing or empty', 'boxes alone'],
+    ),
+    'names of another ending': (
+        edit('images', file_name='1.jpg'),
+        ['another ending', "'1.jpg', there is '1.png'", '--images'],
+    ),
     'annotations a list': (
         content('data/ann.json', b'[]'),
         ['ann.json', 'holds a list'],

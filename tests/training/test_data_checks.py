@@ -1,7 +1,6 @@
 """Class names against annotation files: each way of disagreeing."""
 
 import json
-from unittest.mock import patch
 
 import pytest
 from mmdet.registry import DATASETS
@@ -80,7 +79,9 @@ def test_disagreement_shows_both_lists(classes, categories, message):
         check(classes, categories)
     text = str(error.value)
     assert f'config: {classes}' in text and f'file:   {categories}' in text
-    assert 'ann.json' in text and 'Write classes = ' in text
+    assert 'ann.json' in text
+    loops = len(set(categories)) < len(categories)  # classes cannot mend it
+    assert ('coco_mend.py' if loops else 'Write classes = ') in text
 
 
 def test_remedy_is_the_line_to_write():
@@ -207,23 +208,35 @@ def test_images_are_looked_for_on_disks_alone(ann_file, place):
         check_dataset(cfg)
 
 
-@pytest.mark.parametrize(
-    'first_id, test_mode, warned',
-    [(0, True, True), (0, False, False), (1, True, False)],
-)
-def test_id_0_is_told_where_it_counts(ann_file, first_id, test_mode, warned):
+def test_boxes_of_what_the_config_leaves_out_are_counted(ann_file):
+    """As of a parent class, which Roboflow adds."""
     content = json.loads(ann_file.read_text())
-    for k, annotation in enumerate(content['annotations'], start=first_id):
-        annotation['id'] = k
+    content['categories'].insert(0, dict(id=0, name='animals'))
     ann_file.write_text(json.dumps(content))
-    with patch('tresnet_det.training.runner.data_checks.print_log') as log:
-        check_dataset(coco(ann_file, FILE, test_mode=test_mode))
-    assert log.called == warned
-    assert not warned or 'ann.json' in log.call_args.args[0]
+    with pytest.raises(ValueError, match="these: 0 of 'animals', 1 of 'owl'") as error:
+        check_dataset(coco(ann_file, FILE[:2]))
+    assert 'allow_class_subset' in str(error.value)
+
+
+def test_no_box_of_the_classes_left(ann_file):
+    content = json.loads(ann_file.read_text())
+    content['annotations'][0]['ignore'] = 1
+    ann_file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='no box of the classes .*"ignore"'):
+        check_dataset(coco(ann_file, FILE[:1]), allow_subset=True)
+    check_dataset(coco(ann_file, FILE))
+
+
+def test_masks_are_checked_where_they_are_loaded(ann_file):
+    masks = [dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)]
+    check_dataset(coco(ann_file, FILE, pipeline=[dict(type='mmdet.LoadAnnotations')]))
+    for pipeline in (masks, [dict(type='RandomChoice', transforms=[masks])]):
+        with pytest.raises(ValueError, match='3 masks that are missing or empty'):
+            check_dataset(coco(ann_file, FILE, pipeline=pipeline))
 
 
 def test_pycocotools_does_miss_id_0(ann_file):
-    """If this fails, pycocotools has changed and the warning may go."""
+    """If this fails, pycocotools has changed and our numbering may go."""
     precisions = []
     for first_id in (0, 1):
         truth = COCO()

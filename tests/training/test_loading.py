@@ -317,3 +317,22 @@ def test_real_annotations_have_the_right_sizes(tmp_path):
         (SIZE, SIZE, 3)
     ] * 2
     assert json.loads((root / 'ann.json').read_text())['images']
+
+
+@pytest.mark.parametrize(
+    'dtype, numbers',
+    [(np.float32, 'floating-point'), (np.int32, 'whole')],
+)
+def test_what_has_no_black_and_white_is_told(tmp_path, dtype, numbers):
+    """As microscopes and maps are stored; Pillow reads them, OpenCV does not."""
+    Image.fromarray(Y.astype(dtype)).save(tmp_path / 'a.tif')
+    with pytest.raises(UserError, match=f'TIFF with 32-bit {numbers} .*8 or 16 bits'):
+        load(tmp_path / 'a.tif', width=48, height=32)
+
+
+def test_a_line_of_the_log_is_an_image(tmp_path):
+    """A name with a line break would be counted as two."""
+    log = tmp_path / 'skipped.txt'
+    transform = LoadCheckedImage(skip_log=str(log))
+    assert transform.transform(dict(img_path=str(tmp_path / 'a\nleft out: b'))) is None
+    assert len(log.read_text().splitlines()) == 1

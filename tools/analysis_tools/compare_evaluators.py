@@ -14,6 +14,8 @@ from pathlib import Path
 from terminaltables import AsciiTable
 
 from tresnet_det.common.command_line import tell_user_errors
+from tresnet_det.data.annotation_checks import check_annotations
+from tresnet_det.data.annotation_files import read_annotations
 from tresnet_det.evaluation.faster_coco import TOLERANCE, compare_evaluators
 
 
@@ -39,6 +41,7 @@ def parse_args() -> argparse.Namespace:
 @tell_user_errors
 def main() -> None:
     args = parse_args()
+    check_annotations(read_annotations(args.ann_file), args.ann_file, test_mode=True)
     both = compare_evaluators(args.ann_file, args.detections, args.max_dets)
     one, other = both.values()
     differences = {

@@ -11,11 +11,10 @@ import argparse
 import tresnet_det  # noqa: F401  registers, makes 'tresnet_det::' known
 
 # isort: split
-from mmengine.config import Config
-from mmengine.hub import get_config
-
 from tresnet_det.common.command_line import tell_user_errors
 from tresnet_det.common.errors import UserError
+from tresnet_det.common.markdown import as_text
+from tresnet_det.comparison.configs import read_config
 from tresnet_det.comparison.flops import backbone_name, detector_complexity
 from tresnet_det.weights.archs import ARCHS
 
@@ -61,13 +60,14 @@ def main() -> None:
     print('| detector | backbone | parameters (M) | multiply-adds (G) |')
     print('|---|---|---|---|')
     for name in args.configs:
-        cfg = get_config(name) if '::' in name else Config.fromfile(name)
+        cfg = read_config(name)
         try:
             params, macs = detector_complexity(cfg, tuple(args.size))
             cells = f'{params / 1e6:.1f} | {macs / 1e9:.1f}'
         except UserError as error:
-            cells = f'| not counted: {error}'
-        print(f'| {cfg.model.type} | {backbone_name(cfg)} | {cells} |', flush=True)
+            cells = f'| not counted: {as_text(error)}'
+        names = f'{as_text(cfg.model.type)} | {as_text(backbone_name(cfg))}'
+        print(f'| {names} | {cells} |', flush=True)
 
 
 if __name__ == '__main__':

@@ -8,12 +8,13 @@ categories sorted by id; images without objects get none.
 
 import argparse
 import json
-
-from pycocotools.coco import COCO
+from collections import defaultdict
 
 from tresnet_det.common.atomic import written_whole
 from tresnet_det.common.command_line import tell_user_errors
-from tresnet_det.data.annotation_checks import check_annotations, read_annotations
+from tresnet_det.common.errors import UserError
+from tresnet_det.data.annotation_checks import check_annotations
+from tresnet_det.data.annotation_files import read_annotations
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,23 +26,24 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def multilabel(coco: COCO) -> dict:
+def multilabel(content: dict) -> dict:
     """Classes and, for each image, its file and its labels."""
-    categories = sorted(coco.getCatIds())
-    labels = {category: label for label, category in enumerate(categories)}
+    try:
+        categories = sorted(content['categories'], key=lambda c: c['id'])
+    except TypeError as error:
+        raise UserError(
+            'the ids of some categories are numbers and of others strings: '
+            'write all as one, for they give the order of the classes'
+        ) from error
+    labels = {category['id']: label for label, category in enumerate(categories)}
+    found = defaultdict(set)
+    for annotation in content['annotations']:
+        found[annotation['image_id']].add(labels[annotation['category_id']])
     return {
-        'metainfo': {'classes': [cat['name'] for cat in coco.loadCats(categories)]},
+        'metainfo': {'classes': [category['name'] for category in categories]},
         'data_list': [
-            {
-                'img_path': image['file_name'],
-                'gt_label': sorted(
-                    {
-                        labels[note['category_id']]
-                        for note in coco.imgToAnns[image['id']]
-                    }
-                ),
-            }
-            for image in coco.dataset['images']
+            {'img_path': image['file_name'], 'gt_label': sorted(found[image['id']])}
+            for image in content['images']
         ],
     }
 
@@ -49,8 +51,9 @@ def multilabel(coco: COCO) -> dict:
 @tell_user_errors
 def main() -> None:
     args = parse_args()
-    check_annotations(read_annotations(args.source), args.source)
-    content = multilabel(COCO(args.source))
+    source = read_annotations(args.source)
+    check_annotations(source, args.source)
+    content = multilabel(source)
     with written_whole(args.target) as part:
         part.write_text(json.dumps(content))
     print(

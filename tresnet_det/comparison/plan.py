@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..common.errors import UserError
+from .configs import read_config
 from .equality import (
     annotations_of,
     check_batch,
@@ -131,7 +132,7 @@ def plan_arm(
             f'--seeds {" ".join(map(str, seeds))} names a seed '
             'twice, which would be the same run'
         )
-    base = Config.fromfile(given)
+    base = read_config(given, ('model', 'train_dataloader', 'val_dataloader'))
     base.merge_from_dict(dict(options or {}))
     if data:
         _with_data(base, data)

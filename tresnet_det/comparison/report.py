@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote
 
 import mmcv
 import mmdet
@@ -20,6 +21,7 @@ from mmengine.utils.dl_utils import collect_env
 
 from ..common.atomic import written_whole
 from ..common.errors import UserError
+from ..common.markdown import as_code, as_code_block, as_text
 from ..evaluation.figures import COCO_FIGURES, draw_detections
 from .benchmark import ratio
 from .cost import Cost, measure_costs
@@ -44,6 +46,7 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, given cells in Markdown: names of others are escaped."""
     return [
         '| ' + ' | '.join(head) + ' |',
         '|---' * len(head) + '|',
@@ -65,7 +68,7 @@ def _mean(values: Sequence[float]) -> str:
 
 def _verdict(names: Sequence[str], aps: Sequence[Sequence[float]]) -> str:
     """How far the difference of two arms exceeds the spread over seeds."""
-    (first, second), (one, other) = names, aps
+    (first, second), (one, other) = map(as_text, names), aps
     if not one or not other:
         return 'There is no difference to state: an arm has no finished run.'
     gap = 100 * (statistics.mean(other) - statistics.mean(one))
@@ -112,16 +115,16 @@ def _runs_table(
             if run in found
             else ['-'] * len(COCO_FIGURES)
         )
-        rows.append([run.arm, run.label, run.state, run.batch, *figures])
+        rows.append(
+            [as_text(run.arm), as_text(run.label), run.state, run.batch, *figures]
+        )
     lines = _table(['arm', 'run', 'state', 'processes x images', *COCO_FIGURES], rows)
     for run in (run for runs in arms for run in runs):
         if run.failure.exists():
             lines += [
-                f'{run} failed:',
+                f'{as_text(run)} failed:',
                 '',
-                '```',
-                run.failure.read_text().strip(),
-                '```',
+                *as_code_block(run.failure.read_text().strip()),
                 '',
             ]
     return lines
@@ -175,7 +178,7 @@ def _cost_table(names: Sequence[str], costs: Mapping[str, Cost]) -> list[str]:
             *(size(costs[n].test_size) for n in names),
         ],
     ]
-    return _table(['', *names], rows)
+    return _table(['', *map(as_text, names)], rows)
 
 
 def _cost_part(cfgs: Mapping[str, Config], repeats: int) -> list[str]:
@@ -183,7 +186,12 @@ def _cost_part(cfgs: Mapping[str, Config], repeats: int) -> list[str]:
         costs = measure_costs(cfgs, repeats)
     # What the trainings found is not lost for it, whatever happens here.
     except Exception as error:
-        return ['## Cost', '', f'Not measured: {type(error).__name__}: {error}', '']
+        return [
+            '## Cost',
+            '',
+            f'Not measured: {type(error).__name__}: {as_text(error)}',
+            '',
+        ]
     return [
         '## Cost',
         '',
@@ -214,14 +222,14 @@ def _detections_part(
             max_images=max_images,
         )
     except (OSError, UserError, KeyError) as error:
-        return ['## Detections', '', f'Not drawn: {error}', '']
+        return ['## Detections', '', f'Not drawn: {as_text(error)}', '']
     return [
         '## Detections',
         '',
         'The first images of the val split, '
         "each arm's first finished run, scores from 0.3.",
         '',
-        *(f'![{f.stem}](<plots/detections/{f.name}>)' for f in files),
+        *(f'![{as_text(f.stem)}](plots/detections/{quote(f.name)})' for f in files),
         '',
     ]
 
@@ -285,13 +293,13 @@ def write_report(
     plots = out_dir / 'plots'
 
     lines = [
-        f'# {" against ".join(names)}',
+        f'# {" against ".join(map(as_text, names))}',
         '',
-        f'    {command}',
+        *(f'    {line}' for line in command.splitlines()),
         '',
         '## AP',
         '',
-        f'Box AP in percent on `{evaluator_of(first.cfg).ann_file}`, '
+        f'Box AP in percent on {as_code(evaluator_of(first.cfg).ann_file)}, '
         'pycocotools, last checkpoint; mean ± standard deviation over '
         'seeds.',
         '',
@@ -301,7 +309,7 @@ def write_report(
         [
             *(
                 [
-                    name,
+                    as_text(name),
                     f'{len(of_arm[name])} of {len(runs)}',
                     *(
                         _mean([f.figures[figure] for f in of_arm[name]])
@@ -333,10 +341,10 @@ def write_report(
         '### Each class',
         '',
         *_table(
-            ['class', *names],
+            ['class', *map(as_text, names)],
             [
                 [
-                    label,
+                    as_text(label),
                     *(
                         _mean([f.classes[label] for f in of_arm[name]])
                         for name in names
@@ -348,12 +356,14 @@ def write_report(
     ]
     lines += _cost_part({runs[0].arm: runs[0].cfg for runs in arms}, repeats)
     if found:
+        # Two dollars would be a formula to matplotlib.
+        plotted = {n.replace('$', r'\$'): f for n, f in of_arm.items() if f}
         plot_curves(
-            {n: f for n, f in of_arm.items() if f},
+            plotted,
             'epoch' if first.by_epoch else 'iteration',
             plots,
         )
-        plot_precision({n: f for n, f in of_arm.items() if f}, plots)
+        plot_precision(plotted, plots)
         lines += [
             '## Curves',
             '',
@@ -375,12 +385,12 @@ def write_report(
     )
     for runs in arms[1:]:
         lines += [
-            f'## What {runs[0].arm} differs in',
+            f'## What {as_text(runs[0].arm)} differs in',
             '',
             *_table(
-                ['', first.arm, runs[0].arm],
+                ['', as_text(first.arm), as_text(runs[0].arm)],
                 [
-                    [f'`{key}`', *(f'`{value}`' for value in pair)]
+                    [as_code(key), *map(as_code, pair)]
                     for key, pair in differences(first.cfg, runs[0].cfg).items()
                 ],
             ),
@@ -396,14 +406,14 @@ def write_report(
         *_table(
             ['', ''],
             [
-                ['hardware', _hardware()],
-                ['report written by', commit()],
+                ['hardware', as_text(_hardware())],
+                ['report written by', as_text(commit())],
                 [
                     'trained by',
-                    '; '.join(_code_of([run for runs in arms for run in runs])),
+                    as_text('; '.join(_code_of([r for runs in arms for r in runs]))),
                 ],
                 *(
-                    [key, str(environment[key]).splitlines()[0]]
+                    [key, as_text(str(environment[key]).splitlines()[0])]
                     for key in (
                         'Python',
                         'PyTorch',

@@ -1,36 +1,53 @@
-"""Is a file of COCO annotations whole, and are its images there?
+"""Is a file of COCO annotations whole?
 
-MMDetection meets a missing key or image in the middle of an epoch, and an id
-that stands twice never: one of the two entries is then lost.
+MMDetection meets a missing key in the middle of an epoch, and an id that
+stands twice never: one of the two entries is then lost.
 """
 
-import json
-import logging
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
-
-from mmengine.fileio import load
-from mmengine.logging import print_log
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from ..common.errors import UserError, some
+from .annotation_files import how_to_mend
+from .box_checks import check_boxes
 
-__all__ = ['check_annotations', 'check_images_exist', 'read_annotations']
+__all__ = ['FIELDS', 'Fault', 'check_annotations', 'refuse', 'text_of', 'unquoted']
+
+
+class Fault(NamedTuple):
+    """What is wrong with an entry.
+
+    Attributes:
+        kind: In the plural: 'boxes that ...'.
+        key: The entry's id.
+        mendable: ``coco_mend.py`` mends it.
+        note: What else is to say of this kind.
+    """
+
+    kind: str
+    key: Any
+    mendable: bool = False
+    note: str = ''
+
+
+def _is_number(value: Any) -> bool:
+    kind = type(value)  # neither True nor False
+    return kind is int or kind is float and abs(value) < math.inf
 
 
 def _is_key(value: Any) -> bool:
+    return type(value) is str or _is_number(value)
+
+
+def _is_name(value: Any) -> bool:
     return isinstance(value, (str, int, float))
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and abs(value) < math.inf
+    return isinstance(value, str) and bool(value.strip()) and '\0' not in value
 
 
 def _is_positive(value: Any) -> bool:
@@ -38,56 +55,64 @@ def _is_positive(value: Any) -> bool:
 
 
 def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(
-        map(_is_number, value))
+    return type(value) is list and len(value) == 4 and all(map(_is_number, value))
 
 
 def _is_flag(value: Any) -> bool:
-    return value in (0, 1)
+    return type(value) in (int, float, bool) and value in (0, 1)
+
+
+def _is_flag_or_none(value: Any) -> bool:
+    return value is None or _is_flag(value)
 
 
 # What MMDetection reads of each entry, and what it must be.
 _KEY = _is_key, 'no number or string'
-_FIELDS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = dict(
+FIELDS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = dict(
     images=dict(
-        id=_KEY, file_name=(_is_text, 'no string'),
+        id=_KEY,
+        file_name=(_is_text, 'no string'),
         width=(_is_positive, 'no positive number'),
-        height=(_is_positive, 'no positive number')),
+        height=(_is_positive, 'no positive number'),
+    ),
     annotations=dict(
-        id=_KEY, image_id=_KEY, category_id=_KEY,
+        id=_KEY,
+        image_id=_KEY,
+        category_id=_KEY,
         bbox=(_is_box, 'not [x, y, width, height] in finite numbers'),
         area=(_is_number, 'no finite number'),
-        iscrowd=(_is_flag, 'neither 0 nor 1')),
-    categories=dict(id=_KEY, name=_KEY))
+        iscrowd=(_is_flag, 'neither 0 nor 1'),
+        ignore=(_is_flag_or_none, 'neither 0 nor 1'),
+    ),
+    categories=dict(id=_KEY, name=(_is_name, 'no number or string')),
+)
+_OPTIONAL = ('ignore',)
+_COMPUTED = ('id', 'area', 'iscrowd')  # of annotations, by coco_mend.py
 
 
-def read_annotations(ann_file: str | os.PathLike,
-                     backend_args: dict | None = None) -> Any:
-    """The content of an annotation file.
-
-    Args:
-        ann_file: Its path.
-        backend_args: MMEngine's, for files that lie elsewhere.
-
-    Raises:
-        UserError: It cannot be opened or is no JSON.
-    """
-    try:
-        return load(ann_file, file_format='json', backend_args=backend_args)
-    except OSError as error:
-        raise UserError(
-            f'the annotation file {ann_file} cannot be read: '
-            f'{error.strerror or error}. Set data_root and ann_file of the '
-            'data set, or ann_file of the evaluator, in the config') from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f'the annotation file {ann_file} is no whole JSON file ({error}); '
-            'it may be empty or cut short. Copy or write it again') from error
+def unquoted(value: Any) -> Any:
+    """A number that is written as a string, as a number; also in a list."""
+    if isinstance(value, list):
+        return [unquoted(item) for item in value]
+    if isinstance(value, str):
+        for kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                pass
+    return value
 
 
-def check_annotations(content: Any, ann_file: str | os.PathLike,
-                      test_mode: bool = False) -> None:
-    """Checks keys, types, ids and boxes; warns of boxes without area.
+def text_of(key: Any) -> str:
+    """An id as text, by which '1', 1 and 1.0 are one."""
+    whole = isinstance(key, float) and key.is_integer()
+    return str(int(key) if whole else key)
+
+
+def check_annotations(
+    content: Any, ann_file: str | os.PathLike, test_mode: bool = False
+) -> None:
+    """Checks keys, types, ids and boxes; warns of boxes that count for nothing.
 
     Args:
         content: What the annotation file holds.
@@ -99,98 +124,124 @@ def check_annotations(content: Any, ann_file: str | os.PathLike,
         UserError: The message counts each kind of fault and names entries.
     """
     if not isinstance(content, Mapping):
-        raise UserError(f'{ann_file} is no COCO annotation file: it holds a '
-                        f'{type(content).__name__}, expected a dict with '
-                        f'{", ".join(_FIELDS)}')
+        found = isinstance(content, list) and content and content[0]
+        raise UserError(
+            f'{ann_file} is no COCO annotation file: it holds a '
+            f'{type(content).__name__}, expected a dict with {", ".join(FIELDS)}'
+            + (
+                '. It looks like detections: are two arguments swapped?'
+                if isinstance(found, Mapping) and 'score' in found
+                else ''
+            )
+        )
     ids: dict[str, set] = {}
-    for part, fields in _FIELDS.items():
+    for part, fields in FIELDS.items():
         if test_mode and part == 'annotations' and part not in content:
             continue
-        wanted = [*fields]
+        wanted = [field for field in fields if field not in _OPTIONAL]
         if not test_mode and 'iscrowd' in fields:
             wanted.remove('iscrowd')
         entries = content.get(part)
         if not isinstance(entries, list) or not all(
-                isinstance(entry, Mapping) for entry in entries):
-            raise UserError(f'{ann_file} is no COCO annotation file: expected '
-                            f'"{part}", a list of dicts with '
-                            f'{", ".join(wanted)}')
-        _refuse(ann_file, (
-            (f'{part} without "{field}"', entry.get('id', f'number {place}'))
-            for place, entry in enumerate(entries) for field in wanted
-            if field not in entry))
-        _refuse(ann_file, (
-            (f'{part} whose {field} is {wrong}', entry['id'])
-            for entry in entries for field, (is_right, wrong) in fields.items()
-            if field in entry and not is_right(entry[field])))
+            isinstance(entry, Mapping) for entry in entries
+        ):
+            raise UserError(
+                f'{ann_file} is no COCO annotation file: expected "{part}", a '
+                f'list of dicts with {", ".join(wanted)}'
+            )
+        refuse(
+            ann_file,
+            (
+                Fault(
+                    f'{part} without "{field}"',
+                    entry.get('id', f'number {place}'),
+                    part == 'annotations' and field in _COMPUTED,
+                )
+                for place, entry in enumerate(entries)
+                for field in wanted
+                if field not in entry
+            ),
+        )
+        refuse(
+            ann_file,
+            (
+                _wrong_type(part, field, wrong, entry, is_right)
+                for field, (is_right, wrong) in fields.items()
+                for entry in entries
+                if field in entry and not is_right(entry[field])
+            ),
+        )
         counts = Counter(entry['id'] for entry in entries)
-        _refuse(ann_file, ((f'ids used by several {part}', key)
-                           for key, count in counts.items() if count > 1))
+        refuse(
+            ann_file,
+            (
+                Fault(f'ids used by several {part}', key, part == 'annotations')
+                for key, count in counts.items()
+                if count > 1
+            ),
+        )
         ids[part] = set(counts)
     annotations = content.get('annotations', ())
     for key, part in (('image_id', 'images'), ('category_id', 'categories')):
-        _refuse(ann_file, (
-            (f'annotations whose {key} is none of the {part}', entry['id'])
-            for entry in annotations if entry[key] not in ids[part]))
-    _tell_lost_boxes(content, ann_file)
+        lost = [entry for entry in annotations if entry[key] not in ids[part]]
+        texts = {text_of(known): known for known in ids[part]} if lost else {}
+        refuse(ann_file, (_lost(entry, key, part, texts) for entry in lost))
+    check_boxes(content, ann_file, test_mode)
 
 
-def check_images_exist(content: Mapping[str, Any], folder: str | os.PathLike,
-                       ann_file: str | os.PathLike,
-                       allow_some: bool = False) -> None:
-    """Compares file names with what lies in a folder.
+def _wrong_type(
+    part: str, field: str, wrong: str, entry: Mapping, is_right: Callable[[Any], bool]
+) -> Fault:
+    quoted = field != 'file_name' and is_right(unquoted(entry[field]))
+    note = f'numbers are in quotes, as in {entry[field]!r}' if quoted else ''
+    return Fault(f'{part} whose {field} is {wrong}', entry['id'], quoted, note)
+
+
+def _lost(entry: Mapping, key: str, part: str, texts: Mapping[str, Any]) -> Fault:
+    """An annotation of an image or a category that is not there."""
+    value = entry[key]
+    kind = f'annotations whose {key} is none of the {part}'
+    other = texts.get(text_of(value))
+    if other is None:
+        return Fault(kind, entry['id'])
+    names = ('a string', 'a number')
+    one, two = names if isinstance(value, str) else names[::-1]
+    return Fault(
+        kind,
+        entry['id'],
+        mendable=True,
+        note=f'{key} is {one} and the id {two}: {value!r} and {other!r}',
+    )
+
+
+def refuse(
+    ann_file: str | os.PathLike, faults: Iterable[Fault], remedy: str = 'Mend the file'
+) -> None:
+    """Raises if there is any fault.
 
     Args:
-        content: Whole COCO annotations.
-        folder: Where the images should lie.
-        ann_file: Path of the annotations, for the message.
-        allow_some: Accept missing images, unless all are.
+        ann_file: Its path, for the message.
+        faults: What was found.
+        remedy: What to do where ``coco_mend.py`` does not help.
 
     Raises:
-        UserError: Images are missing; the message counts them.
+        UserError: Each kind of fault is counted, and some ids named.
     """
-    by_folder = defaultdict(list)
-    for image in content['images']:
-        path = Path(folder, image['file_name'])
-        by_folder[path.parent].append(path)
-    missing = []
-    for parent, paths in by_folder.items():  # one listing, not many look-ups
-        there = set(os.listdir(parent)) if parent.is_dir() else set()
-        missing += [path for path in paths if path.name not in there]
-    if missing and (not allow_some or len(missing) == len(content['images'])):
-        raise UserError(
-            f"{len(missing)} of {len(content['images'])} images that "
-            f'{ann_file} names are not there: {some(map(str, missing))}. Set '
-            'data_root and data_prefix in the config or mend the files; '
-            'skip_corrupt_images = True in the config goes on without some')
-
-
-def _refuse(ann_file: str | os.PathLike, faults: Any) -> None:
-    """Raises if there is any fault, a pair of its kind and an id."""
     kinds = defaultdict(list)
-    for kind, key in faults:
-        kinds[kind].append(str(key))
+    mendable = True
+    notes: dict[str, str] = {}
+    for fault in faults:
+        kinds[fault.kind].append(str(fault.key))
+        mendable = mendable and fault.mendable
+        if fault.note:
+            notes.setdefault(fault.kind, fault.note)
     if kinds:
-        raise UserError(f'{ann_file} has ' + '; '.join(
-            f'{len(keys)} {kind} (id {some(keys)})'
-            for kind, keys in kinds.items()) + '. Mend the file')
-
-
-def _tell_lost_boxes(content: Mapping[str, Any],
-                     ann_file: str | os.PathLike) -> None:
-    """Warns of boxes that MMDetection drops in training without a word."""
-    sizes = {image['id']: (image['width'], image['height'])
-             for image in content['images']}
-    lost = []
-    for entry in content.get('annotations', ()):
-        x, y, w, h = entry['bbox']
-        width, height = sizes[entry['image_id']]
-        if w < 1 or h < 1 or entry['area'] <= 0 or not (
-                x < width and y < height and x + w > 0 and y + h > 0):
-            lost.append(str(entry['id']))
-    if lost:
-        print_log(
-            f'{len(lost)} boxes of {ann_file} are smaller than a pixel or '
-            f'outside their image (annotations {some(lost)}): left out in '
-            'training, counted as missed objects in evaluation', 'current',
-            logging.WARNING)
+        raise UserError(
+            f'{ann_file} has '
+            + '; '.join(
+                f'{len(keys)} {kind} (id {some(keys)})'
+                + (f': {notes[kind]}' if kind in notes else '')
+                for kind, keys in kinds.items()
+            )
+            + f'. {how_to_mend(ann_file) if mendable else remedy}'
+        )

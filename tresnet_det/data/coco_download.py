@@ -17,6 +17,8 @@ from typing import NamedTuple
 from urllib.request import Request, urlopen
 from zipfile import BadZipFile, ZipFile
 
+from .image_checks import leaves_folder
+
 __all__ = ['ARCHIVES', 'Archive', 'BASE_URL', 'download_coco']
 
 BASE_URL = 'http://images.cocodataset.org'
@@ -231,7 +233,8 @@ def _unpack(path: Path, folder: Path, files: int, tell: Tell) -> None:
             members = [m for m in archive.infolist() if not m.is_dir()]
             for member in members:
                 if PurePosixPath(member.filename).parts != (
-                        folder.name, Path(member.filename).name):
+                        folder.name, Path(member.filename).name) or (
+                            leaves_folder(member.filename)):
                     raise ValueError(
                         f'{path} holds {member.filename!r}, expected are '
                         f'files in {folder.name}/ only')

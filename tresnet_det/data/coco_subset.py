@@ -9,17 +9,21 @@ import os
 import shutil
 from pathlib import Path
 
-from .annotation_checks import check_annotations, read_annotations
 from ..common.atomic import written_whole
 from ..common.errors import UserError
+from .annotation_checks import Fault, check_annotations, refuse
+from .annotation_files import how_to_mend, read_annotations
+from .image_checks import check_images_exist, leaves_folder
 
 __all__ = ['make_subset']
 
 
-def make_subset(ann_file: str | os.PathLike,
-                image_dir: str | os.PathLike,
-                root: str | os.PathLike,
-                num_images: int) -> None:
+def make_subset(
+    ann_file: str | os.PathLike,
+    image_dir: str | os.PathLike,
+    root: str | os.PathLike,
+    num_images: int,
+) -> None:
     """Copies the first images and their annotations, with all categories.
 
     Args:
@@ -30,27 +34,41 @@ def make_subset(ann_file: str | os.PathLike,
         num_images: How many images.
 
     Raises:
-        UserError: The annotation file cannot be read or has faults, the set
-            has fewer images, or ``num_images`` is below 1.
+        UserError: The annotation file cannot be read or has faults, names a
+            file outside ``image_dir`` or one that is missing, the set has
+            fewer images, or ``num_images`` is below 1.
         FileExistsError: ``root`` exists.
-        FileNotFoundError: An image is missing.
     """
     root = Path(root)
-    if root.exists():
+    if os.path.lexists(root):  # also a link to nothing
         raise FileExistsError(f'{root} exists; remove it or choose another')
     content = read_annotations(ann_file)
     check_annotations(content, ann_file)
     if not 1 <= num_images <= len(content['images']):
-        raise UserError(f'num_images is {num_images}, but {ann_file} has '
-                        f"{len(content['images'])} images")
+        raise UserError(
+            f'num_images is {num_images}, but {ann_file} has '
+            f'{len(content["images"])} images'
+        )
     content['images'] = content['images'][:num_images]
+    # Else a copy would be written where the file says.
+    refuse(
+        ann_file,
+        (
+            Fault(f'images whose file_name leaves {image_dir}', image['id'])
+            for image in content['images']
+            if leaves_folder(image['file_name'])
+        ),
+        'Names must be relative to the folder of images. '
+        + how_to_mend(ann_file, '--images', image_dir),
+    )
+    check_images_exist(content, image_dir, ann_file)
     kept = {image['id'] for image in content['images']}
     content['annotations'] = [
-        a for a in content['annotations'] if a['image_id'] in kept]
+        a for a in content['annotations'] if a['image_id'] in kept
+    ]
     with written_whole(root) as part:
         (part / 'annotations').mkdir(parents=True)
-        (part / 'annotations' / 'instances_train.json').write_text(
-            json.dumps(content))
+        (part / 'annotations' / 'instances_train.json').write_text(json.dumps(content))
         for image in content['images']:
             copy = part / 'train' / image['file_name']
             copy.parent.mkdir(parents=True, exist_ok=True)

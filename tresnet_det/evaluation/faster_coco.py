@@ -7,24 +7,26 @@ has a ``FasterCocoMetric``, whose AP is taken at 1000 detections.)
 """
 
 import io
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from numbers import Real
-from pathlib import Path
-from types import FunctionType
+from copy import deepcopy
 from typing import Any, NamedTuple
 
-from mmdet.evaluation.metrics import CocoMetric, coco_metric
 from mmdet.registry import METRICS
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ..common.errors import UserError
+from ..common.json_files import read_json
+from .detection_files import read_detections
+from .numbered_coco import NumberedCOCO, NumberedCocoMetric, compute_with
+
 __all__ = [
     'Evaluation',
     'FasterCocoEvalMetric',
+    'NotInstalledError',
     'TOLERANCE',
     'compare_evaluators',
     'faster_evaluation',
@@ -33,32 +35,24 @@ __all__ = [
 TOLERANCE = 1e-12
 
 
+class NotInstalledError(UserError, ImportError):
+    """faster-coco-eval is not there."""
+
+
 def faster_evaluation(truth: COCO | None, found: COCO | None, iou_type: str) -> Any:
     """What stands in for pycocotools' ``COCOeval(truth, found, iou_type)``.
 
     Raises:
-        ImportError: faster-coco-eval is not installed.
-        ValueError: Image ids are no numbers.
+        NotInstalledError: faster-coco-eval is not installed.
     """
     try:
         from faster_coco_eval import COCOeval_faster
     except ImportError as error:
-        raise ImportError(
+        raise NotInstalledError(
             'FasterCocoEvalMetric needs faster-coco-eval, and importing it '
             f'fails with: {error}. To mend it: pip install faster-coco-eval; '
             'without it CocoMetric gives the same figures'
         ) from error
-
-    names = [
-        image_id
-        for image_id in (truth.getImgIds() if truth else [])
-        if not isinstance(image_id, Real)
-    ]
-    if names:
-        raise ValueError(
-            'faster-coco-eval wants numbers as image ids, but '
-            f"one is {names[0]!r}; take type='CocoMetric'"
-        )
 
     class FasterEvaluation(COCOeval_faster):
         # Its own summary takes the first AP at the greatest number of
@@ -69,7 +63,7 @@ def faster_evaluation(truth: COCO | None, found: COCO | None, iou_type: str) -> 
 
 
 @METRICS.register_module()
-class FasterCocoEvalMetric(CocoMetric):
+class FasterCocoEvalMetric(NumberedCocoMetric):
     """MMDetection's ``CocoMetric``, evaluated by faster-coco-eval.
 
     Takes the same arguments and gives the same dict. 'bbox', 'segm' and
@@ -77,16 +71,10 @@ class FasterCocoEvalMetric(CocoMetric):
 
     Raises:
         ImportError: faster-coco-eval is not installed.
-        ValueError: ``use_mp_eval``, which is another evaluation, or image ids
-            that are no numbers.
+        ValueError: ``use_mp_eval``, which is another evaluation.
     """
 
-    # MMDetection's method, which says COCOeval and has no other way in, and
-    # takes this name for ours. Its own module stays as it is.
-    compute_metrics = FunctionType(
-        CocoMetric.compute_metrics.__code__,
-        {**vars(coco_metric), 'COCOeval': faster_evaluation},
-    )
+    _compute = compute_with(faster_evaluation)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -96,7 +84,7 @@ class FasterCocoEvalMetric(CocoMetric):
                 "it out, or take type='CocoMetric'"
             )
         # What is missing is said now, not after the first epoch.
-        faster_evaluation(self._coco_api, None, 'bbox')
+        faster_evaluation(None, None, 'bbox')
 
 
 class Evaluation(NamedTuple):
@@ -107,13 +95,17 @@ class Evaluation(NamedTuple):
 
 
 def _evaluate(
-    evaluation: Callable, ann_file: Path, detections_file: Path, max_dets: Sequence[int]
+    evaluation: Callable,
+    annotations: dict[str, Any],
+    detections: Sequence[dict],
+    max_dets: Sequence[int],
 ) -> Evaluation:
     with redirect_stdout(io.StringIO()):
-        truth = COCO(ann_file)
-        detections = json.loads(detections_file.read_text())
+        # Evaluating changes both.
+        truth = NumberedCOCO(dataset=deepcopy(annotations))
         # loadRes fails on an empty list, which an untrained detector gives.
-        found = truth.loadRes(detections) if detections else COCO()
+        copies = [dict(detection) for detection in detections]
+        found = truth.loadRes(copies) if copies else NumberedCOCO()
         evaluated = evaluation(truth, found, 'bbox')
         evaluated.params.maxDets = sorted(max_dets)
         start = time.perf_counter()
@@ -134,7 +126,7 @@ def compare_evaluators(
     """Evaluates box detections by pycocotools and by faster-coco-eval.
 
     Args:
-        ann_file: COCO annotations.
+        ann_file: COCO annotations, whole and right.
         detections_file: COCO results, as MMDetection's ``CocoMetric`` writes
             them.
         max_dets: Three numbers of detections an image, MMDetection's
@@ -142,17 +134,19 @@ def compare_evaluators(
             is -1.
 
     Raises:
-        ImportError: faster-coco-eval is not installed.
-        FileNotFoundError: One of the files is missing.
-        ValueError: There are not three different ``max_dets``.
+        UserError: One of the files is missing, is none of its kind or does
+            not belong to the other; there are not three different
+            ``max_dets`` above 0; faster-coco-eval is not installed.
     """
-    if len(set(max_dets)) != 3:
-        raise ValueError(
+    if len(set(max_dets)) != 3 or min(max_dets) < 1:
+        raise UserError(
             f'max_dets are {tuple(max_dets)}; expected are three '
             'different numbers, such as 100 300 1000'
         )
+    annotations = read_json(ann_file, 'annotation file', 'Give its path')
+    detections = read_detections(detections_file)
     return {
-        name: _evaluate(evaluation, Path(ann_file), Path(detections_file), max_dets)
+        name: _evaluate(evaluation, annotations, detections, max_dets)
         for name, evaluation in (
             ('pycocotools', COCOeval),
             ('faster-coco-eval', faster_evaluation),

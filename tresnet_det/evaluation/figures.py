@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmdet.structures import DetDataSample
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
-from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from terminaltables import AsciiTable
 
 from ..common.atomic import written_whole
+from .detection_files import read_detections
+from .numbered_coco import NumberedCOCO
+from .visualizer import ManyClassesVisualizer
 
 __all__ = [
     'COCO_FIGURES',
@@ -51,12 +52,17 @@ def evaluate_boxes(
         classes: Names of the categories that count; None for all.
 
     Returns:
-        The evaluation, with ``stats`` and ``eval['precision']``.
+        The evaluation, with ``stats`` and ``eval['precision']``; ids of
+        categories are numbers in the order of the file.
+
+    Raises:
+        UserError: The detections are no such, or of other images.
     """
-    truth = COCO(ann_file)
-    found = json.loads(Path(detections_file).read_text())
+    truth = NumberedCOCO(ann_file)
+    found = read_detections(detections_file)
     # loadRes fails on an empty list, which an untrained detector gives.
-    evaluation = COCOeval(truth, truth.loadRes(found) if found else COCO(), 'bbox')
+    detected = truth.loadRes(found) if found else NumberedCOCO()
+    evaluation = COCOeval(truth, detected, 'bbox')
     if classes is not None:
         evaluation.params.catIds = truth.getCatIds(catNms=list(classes))
     evaluation.evaluate()
@@ -173,7 +179,8 @@ def draw_detections(
         ann_file: COCO annotations.
         detections: Title -> COCO results.
         image_dir: Where the images lie.
-        out_dir: Where ``<image name>.jpg`` go.
+        out_dir: Where ``<image name>.jpg`` go; of images of one name in several
+            folders the second is ``<image name>_2.jpg``.
         max_images: How many images, the first of the annotation file.
         score_thr: Weaker detections are left out.
         min_side: Smaller pictures are enlarged so that labels fit.
@@ -189,7 +196,7 @@ def draw_detections(
         title: json.loads(Path(file).read_text()) for title, file in detections.items()
     }
     label_of = {c['id']: k for k, c in enumerate(truth['categories'])}
-    visualizer = DetLocalVisualizer()
+    visualizer = ManyClassesVisualizer()
     visualizer.dataset_meta = dict(classes=[c['name'] for c in truth['categories']])
     written = []
     for image in truth['images'][:max_images]:
@@ -227,8 +234,13 @@ def draw_detections(
             )
             drawn.append(np.vstack([strip, visualizer.get_image()[..., ::-1]]))
         _, data = cv2.imencode('.jpg', np.hstack(drawn))
-        # A name may have several dots.
+        # The last part of a name alone, which may have several dots: the rest
+        # could lead anywhere. Images of two folders may have one name.
         out_file = Path(out_dir, f'{path.stem}.jpg')
+        number = 1
+        while out_file in written:
+            number += 1
+            out_file = Path(out_dir, f'{path.stem}_{number}.jpg')
         with written_whole(out_file) as part:  # imwrite hides a full disk
             part.write_bytes(data.tobytes())
         written.append(out_file)

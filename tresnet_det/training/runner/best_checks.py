@@ -12,6 +12,7 @@ from mmengine.runner.base_loop import BaseLoop
 
 from ...common.errors import UserError
 from ...evaluation.faster_coco import FasterCocoEvalMetric
+from ...evaluation.numbered_coco import NumberedCocoMetric
 from ..hooks import ValLossHook
 
 __all__ = ['check_save_best', 'coco_figures_of']
@@ -37,7 +38,8 @@ def check_save_best(hooks: Iterable[Hook], val_loop: BaseLoop) -> None:
     metrics = getattr(getattr(val_loop, 'evaluator', None), 'metrics', [])
     if (
         not metrics
-        or not {*map(type, metrics)} <= {CocoMetric, FasterCocoEvalMetric}
+        or not {*map(type, metrics)}
+        <= {CocoMetric, FasterCocoEvalMetric, NumberedCocoMetric}
         or not all(
             type(hook).after_val_epoch.__module__.startswith(
                 ('mmengine.', 'tresnet_det.')

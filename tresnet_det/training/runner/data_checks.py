@@ -6,25 +6,24 @@ that the file lacks therefore shifts every later label, and names in another
 order give every box a wrong name, both without a word. This module tells.
 """
 
-import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import LocalBackend, get_file_backend
-from mmengine.logging import print_log
 
 from ...common.errors import UserError
-from ...data.annotation_checks import (
-    check_annotations,
-    check_images_exist,
-    read_annotations,
-)
+from ...data.annotation_checks import check_annotations
+from ...data.annotation_files import how_to_mend, read_annotations
+from ...data.box_checks import why_left_out
+from ...data.image_checks import check_images_exist
+from ...data.mask_checks import check_masks
 from ...data.wrapped_datasets import innermost_datasets
 
-__all__ = ['check_class_names', 'check_dataset', 'check_evaluator']
+__all__ = ['check_class_names', 'check_dataset', 'holds_coco']
 
 
 def check_class_names(
@@ -32,6 +31,7 @@ def check_class_names(
     categories: Sequence[str],
     ann_file: str | os.PathLike,
     allow_subset: bool = False,
+    boxes: Mapping[str, int] | None = None,
 ) -> None:
     """Compares class names with category names.
 
@@ -41,6 +41,7 @@ def check_class_names(
         ann_file: Path of the annotation file, for the message.
         allow_subset: Accept categories that ``classes`` leaves out; their
             boxes then count as background.
+        boxes: How many each category has, for the message.
 
     Raises:
         UserError: The two disagree; the message holds both lists and the
@@ -64,6 +65,9 @@ def check_class_names(
         problems.append(f'in the config but not in the file: {lacking}')
     if unused:
         problems.append(f'in the file but not in the config: {unused}')
+        if boxes is not None:
+            counts = ', '.join(f'{boxes.get(name, 0)} of {name!r}' for name in unused)
+            problems.append(f'boxes of these: {counts}')
     for source, names in (('config', wanted), ('file', found)):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -73,11 +77,15 @@ def check_class_names(
             'the same names in another order (MMDetection '
             'numbers them in the order of the file)'
         )
+    repeated = len(set(categories)) < len(categories)
     remedy = (
-        f'Write classes = {tuple(dict.fromkeys(categories))!r} in the '
+        'MMDetection tells categories by their names. If they are one: '
+        f'{how_to_mend(ann_file)}; if not, rename one in the file'
+        if repeated
+        else f'Write classes = {tuple(dict.fromkeys(categories))!r} in the '
         'config or mend the file'
     )
-    if unused and not lacking:
+    if unused and not lacking and not repeated:
         remedy += (
             '; to train on some of the categories only, set '
             'allow_class_subset = True in the config'
@@ -112,96 +120,78 @@ def check_dataset(
             _check_innermost(part, allow_subset, allow_missing)
 
 
+def holds_coco(cfg: Mapping[str, Any]) -> bool:
+    """Whether a data set reads COCO annotations as ``CocoDataset`` does.
+
+    Others inherit from it and number (LVIS, Objects365) or read annotations
+    (panoptic ones) in their own way.
+    """
+    kind = cfg['type']
+    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    return all(
+        getattr(kind, method, None) is getattr(CocoDataset, method)
+        for method in ('load_data_list', 'parse_data_info')
+    )
+
+
 def _check_innermost(
     cfg: Mapping[str, Any], allow_subset: bool, allow_missing: bool
 ) -> None:
-    kind = cfg['type']
-    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
-    # Others inherit from it and number (LVIS, Objects365) or read annotations
-    # (panoptic ones) in their own way.
-    if any(
-        getattr(kind, method, None) is not getattr(CocoDataset, method)
-        for method in ('load_data_list', 'parse_data_info')
-    ):
+    if not holds_coco(cfg):
         return
     # Built without reading anything, it resolves paths and defaults.
     dataset = DATASETS.build(dict(cfg, lazy_init=True))
     ann_file = dataset.ann_file
     content = read_annotations(ann_file, dataset.backend_args)
     check_annotations(content, ann_file, dataset.test_mode)
+    classes = dataset.metainfo['classes']
+    names = {category['id']: category['name'] for category in content['categories']}
     check_class_names(
-        dataset.metainfo['classes'],
-        [category['name'] for category in content['categories']],
+        classes,
+        list(names.values()),
         ann_file,
         allow_subset,
+        Counter(names[a['category_id']] for a in content.get('annotations', ())),
     )
+    masks = _loads_masks(cfg.get('pipeline'))
+    if masks:
+        check_masks(
+            content,
+            ann_file,
+            classes,
+            evaluated=False,
+            as_polygons=not masks.get('poly2mask', True),
+        )
     folder = dataset.data_prefix.get('img', '')
     if isinstance(
         get_file_backend(folder, backend_args=dataset.backend_args), LocalBackend
     ):
         check_images_exist(content, folder, ann_file, allow_missing)
     _check_something_left(content, dataset)
-    if dataset.test_mode and any(a['id'] == 0 for a in content.get('annotations', ())):
-        print_log(
-            f'{ann_file} has an annotation with id 0: pycocotools takes 0 for '
-            '"no match" and counts this box as missed; number annotations '
-            'from 1',
-            'current',
-            logging.WARNING,
-        )
 
 
-def check_evaluator(evaluator: Any, dataloader: Any) -> None:
-    """Checks that COCO figures are computed on the data set's own images.
-
-    MMDetection finds out after the last image.
-
-    Args:
-        evaluator: One metric of the config or a list of them.
-        dataloader: What the config says of its data.
-
-    Raises:
-        UserError: The evaluator's annotation file cannot be read, or is of
-            other images.
-    """
-    dataset = dataloader['dataset'] if isinstance(dataloader, Mapping) else dataloader
-    if not (isinstance(dataset, Mapping) and 'ann_file' in dataset):
-        return
-    own = DATASETS.build(dict(dataset, lazy_init=True)).ann_file
-    for metric in evaluator if isinstance(evaluator, list) else [evaluator]:
-        file = metric.get('ann_file') if isinstance(metric, Mapping) else None
-        if not file or os.path.abspath(file) == os.path.abspath(own):
-            continue
-        found, expected = (
-            {
-                image['id']
-                for image in read_annotations(path, metric.get('backend_args')).get(
-                    'images', ()
-                )
-            }
-            for path in (file, own)
-        )
-        if not expected <= found:
-            raise UserError(
-                f"the evaluator's ann_file {file} lacks "
-                f'{len(expected - found)} of the {len(expected)} images of '
-                f"the data set's, {own}: name the same file in both"
-            )
+def _loads_masks(pipeline: Any) -> Mapping[str, Any] | None:
+    """The step of a pipeline that loads masks, if any."""
+    if isinstance(pipeline, Mapping):
+        if pipeline.get('with_mask'):
+            return pipeline
+        pipeline = pipeline.values()
+    elif not isinstance(pipeline, (list, tuple)):
+        return None
+    return next(filter(None, map(_loads_masks, pipeline)), None)
 
 
 def _check_something_left(content: Mapping[str, Any], dataset: CocoDataset) -> None:
     """MMDetection's filter, which fails where it leaves nothing."""
     filters = {} if dataset.test_mode else dataset.filter_cfg or {}
+    sizes = {i['id']: (i['width'], i['height']) for i in content['images']}
     wanted = {
         category['id']
         for category in content['categories']
         if category['name'] in dataset.metainfo['classes']
     }
-    used = {
-        a['image_id']
-        for a in content.get('annotations', ())
-        if a['category_id'] in wanted
-    }
+    boxes = [a for a in content.get('annotations', ()) if a['category_id'] in wanted]
+    used = {a['image_id'] for a in boxes}
     if not any(
         min(image['width'], image['height']) >= filters.get('min_size', 0)
         and (image['id'] in used or not filters.get('filter_empty_gt'))
@@ -214,3 +204,11 @@ def _check_something_left(content: Mapping[str, Any], dataset: CocoDataset) -> N
             f'and {len(used)} images have annotations of the classes. Mend '
             "the file or set the data set's filter_cfg"
         )
+    if boxes and not dataset.test_mode:
+        reasons = {why_left_out(a, *sizes[a['image_id']]) for a in boxes}
+        if None not in reasons:
+            raise UserError(
+                f'no box of the classes {list(dataset.metainfo["classes"])} in '
+                f'{dataset.ann_file} is left to train on: all {len(boxes)} are '
+                f'{" or ".join(sorted(filter(None, reasons)))}. Mend the file'
+            )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
@@ -20,7 +21,8 @@ from ..hooks import SkippedImagesHook
 from .best_checks import check_save_best
 from .building import building
 from .checkpoint_checks import check_fit, check_resumable, explained, name_as_model
-from .data_checks import check_dataset, check_evaluator
+from .data_checks import check_dataset
+from .evaluator_checks import check_evaluator, right_for_any_ids
 from .launch_checks import asks_for_amp, check_amp
 from .loading import check_when_loading
 from .resume_checks import check_states, tell_changes
@@ -141,6 +143,10 @@ class InputCheckedRunner(Runner):
         with building('test'):
             check_evaluator(self._test_evaluator, self._test_dataloader)
             return super().build_test_loop(loop)
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """Builds as mmengine does, ours in place of ``CocoMetric``."""
+        return super().build_evaluator(right_for_any_ids(evaluator))
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
         with building(f'optimizer ({optim_wrapper})'):

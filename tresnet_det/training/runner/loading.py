@@ -61,7 +61,8 @@ class LoadCheckedImage(LoadImageFromFile):
                     'skip_corrupt_images = True in the config'
                 ) from error
             kind = 'taken as black' if self.blank else 'left out'
-            _add_line(self.skip_log, f'{kind}: {path} {error}\n')
+            line = f'{kind}: {path} {error}'.replace('\n', '\\n')
+            _add_line(self.skip_log, f'{line}\n')
             if not self.blank:
                 return None
             image = np.zeros((results['height'], results['width'], 3), np.uint8)
@@ -95,10 +96,7 @@ class LoadCheckedImage(LoadImageFromFile):
         except Exception:  # each backend has errors of its own
             image = None
         if image is None:
-            raise UserError(
-                'cannot be decoded: it begins with '
-                f'{content[:8]!r} and is damaged or no image'
-            )
+            raise UserError(f'cannot be decoded: {_why_undecoded(content)}')
         height, width = image.shape[:2]
         said = results.get('width', width), results.get('height', height)
         if said != (width, height):
@@ -146,6 +144,26 @@ def _add_line(file: str, line: str) -> None:
             log.write(line)
     except OSError as error:  # its number is lost on the way from a worker
         raise UserError(f'{file} cannot be written: {error.strerror}') from error
+
+
+def _why_undecoded(content: bytes) -> str:
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            kind, mode = image.format, image.mode
+    except Exception:  # each format has errors of its own
+        return f'it begins with {content[:8]!r} and is damaged or no image'
+    if mode in ('F', 'I'):
+        numbers = {'F': 'floating-point', 'I': 'whole'}[mode]
+        return (
+            f'it is {kind} with 32-bit {numbers} numbers, which have no fixed '
+            'black and white; choose them and save 8 or 16 bits, as by '
+            "cv2.imwrite('a.png', np.clip((a - low) / (high - low) * 255, 0, "
+            '255).astype(np.uint8))'
+        )
+    return (
+        f'it is {kind} (mode {mode}), which OpenCV does not read here or which is '
+        'damaged; if Pillow opens it, save it as PNG'
+    )
 
 
 def _is_whole(content: bytes) -> bool:
