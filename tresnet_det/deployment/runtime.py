@@ -39,6 +39,7 @@ __all__ = [
     'Detections',
     'Detector',
     'UserError',
+    'checked_metadata',
     'graph_sha256',
     'prepare',
     'read_image',
@@ -111,7 +112,7 @@ class Detector:
             raise UserError(
                 f'onnxruntime cannot be imported ({error}): pip install onnxruntime'
             ) from error
-        self.metadata = _checked(path)
+        self.metadata = checked_metadata(path)
         self.classes: tuple[str, ...] = tuple(self.metadata['classes'])
         self._names = np.array([*self.classes, ''])  # '' keeps it of strings
         unknown = set(providers) - {*onnxruntime.get_available_providers()}
@@ -332,7 +333,13 @@ def graph_sha256(path: str | os.PathLike) -> str:
     return _scan(path, need_metadata=False)[1]
 
 
-def _checked(path: str | os.PathLike) -> dict[str, Any]:
+def checked_metadata(path: str | os.PathLike) -> dict[str, Any]:
+    """What the exporter wrote into a file that this runtime can use.
+
+    Raises:
+        UserError: Another file, one that was changed after its export, or one
+            with raw outputs.
+    """
     metadata, digest = _scan(path)
     if metadata.get('format') != FORMAT:
         raise UserError(
