@@ -47,7 +47,9 @@ class Browser:
             'goog:chromeOptions': options,
             'goog:loggingPrefs': dict(browser='ALL', performance='ALL'),
         }
-        answer = self._call('POST', '/session', capabilities=dict(alwaysMatch=capabilities))
+        answer = self._call(
+            'POST', '/session', capabilities=dict(alwaysMatch=capabilities)
+        )
         self._base += f'/session/{answer["sessionId"]}'
 
     def _call(self, method, path, **body):
@@ -71,11 +73,6 @@ class Browser:
         """Value of the body of a function."""
         return self._call('POST', '/execute/sync', script=script, args=list(arguments))
 
-    def run_async(self, script, *arguments):
-        """What the script hands to ``done``."""
-        script = f'const done = arguments[arguments.length - 1]; {script}'
-        return self._call('POST', '/execute/async', script=script, args=list(arguments))
-
     def wait(self, condition, seconds=120):
         """Until a JavaScript expression is true; its value."""
         end = time.monotonic() + seconds
@@ -86,9 +83,9 @@ class Browser:
         return value
 
     def find(self, selector):
-        return self._call(
-            'POST', '/element', using='css selector', value=selector
-        )[ELEMENT]
+        return self._call('POST', '/element', using='css selector', value=selector)[
+            ELEMENT
+        ]
 
     def text(self, selector):
         return self._call('GET', f'/element/{self.find(selector)}/text')

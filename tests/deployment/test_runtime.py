@@ -16,7 +16,7 @@ from mmdet.models.data_preprocessors import DetDataPreprocessor
 from mmdet.structures import DetDataSample
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
-from stub_files import CLASSES, PREPROCESS, set_metadata, write_stub
+from stub_files import CLASSES, PREPROCESS, set_metadata, turn_by_exif, write_stub
 
 from tresnet_det.common.errors import UserError as OurUserError
 from tresnet_det.deployment.runtime import (
@@ -219,13 +219,9 @@ def images_of_kinds(folder):
         assert ok
         (folder / name).write_bytes(encoded.tobytes())
     for orientation in (3, 6, 8):
-        jpeg = (folder / 'colour.jpg').read_bytes()
-        exif = b'Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0'
-        exif += bytes([orientation, 0, 0, 0, 0, 0, 0, 0])
-        segment = b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif
-        (folder / f'turned {orientation}.jpg').write_bytes(
-            jpeg[:2] + segment + jpeg[2:]
-        )
+        turned = folder / f'turned {orientation}.jpg'
+        shutil.copy(folder / 'colour.jpg', turned)
+        turn_by_exif(turned, orientation)
     return sorted(folder.iterdir())
 
 

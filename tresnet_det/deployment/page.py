@@ -147,6 +147,16 @@ def _engine(ort: Path) -> dict[str, bytes]:
     )
 
 
+def cached() -> Path:
+    """Folder of the user's cache for onnxruntime-web."""
+    base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(base, 'tresnet_det', f'onnxruntime-web-{VERSION}')
+
+
+def sha512(path: Path) -> str:
+    return hashlib.sha512(path.read_bytes()).hexdigest()
+
+
 def onnxruntime_web() -> Path:
     """Folder of the user's cache with onnxruntime-web, downloaded if need be.
 
@@ -154,8 +164,7 @@ def onnxruntime_web() -> Path:
         UserError: npm is missing or cannot download it, or what came is not
             what was tried.
     """
-    base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    folder = Path(base, 'tresnet_det', f'onnxruntime-web-{VERSION}')
+    folder = cached()
     if folder.exists():
         return folder
     otherwise = f'Or download {TARBALL} by other means and give its path with --ort-dir'
@@ -173,11 +182,10 @@ def onnxruntime_web() -> Path:
         if done.returncode or not tarball.exists():
             last = (done.stderr.strip() or 'no reason given').splitlines()[-1]
             raise UserError(f'npm cannot download onnxruntime-web: {last}. {otherwise}')
-        digest = hashlib.sha512(tarball.read_bytes()).hexdigest()
-        if digest != SHA512:
+        if sha512(tarball) != SHA512:
             raise UserError(
                 f'npm downloaded another onnxruntime-web {VERSION}: its sha512 is '
-                f'{digest}, expected {SHA512}. {otherwise}'
+                f'{sha512(tarball)}, expected {SHA512}. {otherwise}'
             )
         engine = _engine(tarball)
     with written_whole(folder) as part:

@@ -174,6 +174,10 @@ async function findIn(file) {
   }
 }
 
+function milliseconds(time) {
+  return `${time.toFixed(0)}\u00a0ms`; // in one line
+}
+
 function colour(label, lightness) {
   return `hsl(${(label * 137.5 + 210) % 360} 85% ${lightness}%)`;
 }
@@ -229,8 +233,8 @@ function show() {
   );
   element('times').textContent =
     `${shown.bitmap.width}x${shown.bitmap.height} pixels. ` +
-    `Detected in ${shown.runMs.toFixed(0)} ms, ` +
-    `prepared in ${shown.prepareMs.toFixed(0)} ms, on one core.`;
+    `Detected in ${milliseconds(shown.runMs)}, ` +
+    `prepared in ${milliseconds(shown.prepareMs)}, on one core.`;
   element('caption').textContent =
     `${found.length} of ${shown.found.length} detections shown`;
   element('rows').replaceChildren(...found.map(({box, score, label}) => {
