@@ -23,6 +23,20 @@ PREPROCESS = dict(
     pad_value=0,
     inside=False,
 )
+# Nothing of the stack can be imported, as where it is not installed.
+BLOCK = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in (
+            'torch', 'torchvision', 'mmcv', 'mmdet', 'mmengine', 'pycocotools',
+            'matplotlib', 'onnx', 'PIL',
+        ):
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
 
 
 def write_stub(path, preprocess=(), opset=20, **changes):

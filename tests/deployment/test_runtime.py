@@ -16,7 +16,14 @@ from mmdet.models.data_preprocessors import DetDataPreprocessor
 from mmdet.structures import DetDataSample
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
-from stub_files import CLASSES, PREPROCESS, set_metadata, turn_by_exif, write_stub
+from stub_files import (
+    BLOCK,
+    CLASSES,
+    PREPROCESS,
+    set_metadata,
+    turn_by_exif,
+    write_stub,
+)
 
 from tresnet_det.common.errors import UserError as OurUserError
 from tresnet_det.deployment.runtime import (
@@ -30,20 +37,6 @@ from tresnet_det.deployment.runtime import (
 )
 
 RUNTIME = Path(sys.modules[Detector.__module__].__file__)
-# Nothing of the stack can be imported, as where it is not installed.
-BLOCK = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition('.')[0] in (
-            'torch', 'torchvision', 'mmcv', 'mmdet', 'mmengine', 'pycocotools',
-            'matplotlib', 'onnx', 'PIL',
-        ):
-            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
-
-sys.meta_path.insert(0, Absent())
-"""
 
 
 @pytest.fixture(scope='module')
