@@ -168,19 +168,20 @@ class Detector:
         if not arrays:
             return []
         inputs, sizes = prepare(arrays, self.metadata['preprocess'])
-        try:
-            outputs = self._session.run(
-                ['boxes', 'scores', 'labels'], {'images': inputs}
-            )
-        except Exception as error:
-            raise UserError(
-                f'onnxruntime failed on {len(arrays)} images of '
-                f'{inputs.shape[3]}x{inputs.shape[2]} pixels: {_first_line(error)}'
-            ) from error
         return [
             self._of_image(rows, size, array.shape[:2], score_thr)
-            for *rows, size, array in zip(*outputs, sizes, arrays)
+            for *rows, size, array in zip(*self.run(inputs), sizes, arrays)
         ]
+
+    def run(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """Boxes, scores and labels as the file gives them, for `prepare`'s input."""
+        try:
+            return self._session.run(['boxes', 'scores', 'labels'], {'images': inputs})
+        except Exception as error:
+            raise UserError(
+                f'onnxruntime failed on input of shape {inputs.shape}: '
+                f'{_first_line(error)}'
+            ) from error
 
     def _of_image(
         self,
