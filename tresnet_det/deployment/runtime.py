@@ -14,12 +14,14 @@ Images are read, resized, padded and normalised as MMDetection does it:
 mmcv.imread and imrescale, mmengine's ImgDataPreprocessor.
 """
 
+import ctypes
 import hashlib
 import io
 import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -123,14 +125,19 @@ class Detector:
             )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors: they are raised as well
+        # Weights of their exact size, not in an arena that grows by doubling.
+        options.add_session_config_entry(
+            'session.use_device_allocator_for_initializers', '1'
+        )
         if threads is not None:
             if threads < 1:
                 raise UserError(f'threads is {threads}, expected 1 or more')
             options.intra_op_num_threads = threads
         try:
-            self._session = onnxruntime.InferenceSession(
-                os.fspath(path), options, providers=list(providers)
-            )
+            with _large_blocks_go_back():
+                self._session = onnxruntime.InferenceSession(
+                    os.fspath(path), options, providers=list(providers)
+                )
         # The errors of onnxruntime have no base of their own.
         except Exception as error:
             raise UserError(
@@ -206,6 +213,29 @@ class Detector:
             return found
         # As MMDetection: also what the clip left without a side.
         return found[(boxes[:, 2:] - boxes[:, :2] > smallest).all(1)]
+
+
+@contextmanager
+def _large_blocks_go_back() -> Iterator[None]:
+    """What is freed of large blocks leaves the process at once, with glibc.
+
+    onnxruntime holds the weights two or three times while it loads them. glibc
+    raises its threshold for blocks of their own when the first is freed, and
+    keeps what comes after: half of the process would be free memory. At the
+    end the threshold is where glibc itself would have put it.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        yield
+        return
+    trim, mmap = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    mallopt(mmap, 1 << 20)
+    try:
+        yield
+    finally:
+        mallopt(mmap, 1 << 25)
+        mallopt(trim, 1 << 26)
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
