@@ -39,11 +39,11 @@ sys.meta_path.insert(0, Absent())
 """
 
 
-def write_stub(path, preprocess=(), opset=20, **changes):
+def write_stub(path, preprocess=(), opset=20, sizes=False, **changes):
     """Writes the file; ``changes`` go into its metadata."""
     preprocess = dict(PREPROCESS, **dict(preprocess))
     model = helper.make_model(
-        _graph(preprocess), opset_imports=[helper.make_opsetid('', opset)]
+        _graph(preprocess, sizes), opset_imports=[helper.make_opsetid('', opset)]
     )
     model.ir_version = 9
     onnx.checker.check_model(model)
@@ -79,7 +79,7 @@ def turn_by_exif(path, orientation):
     path.write_bytes(jpeg[:2] + b'\xff\xe1' + length + exif + jpeg[2:])
 
 
-def _graph(preprocess):
+def _graph(preprocess, sizes):
     weights = np.random.default_rng(0).normal(0, 0.1, (4, 3, 3, 3)).astype(np.float32)
     constants = dict(
         mean=np.float32(preprocess['mean']).reshape(1, -1, 1, 1),
@@ -163,6 +163,16 @@ def _graph(preprocess):
     second = node('ReduceMean', share, 'one', out='second', keepdims=1)
     zeros = node('Mul', score, 'zero', out='zeros')
     fixed = node('Add', zeros, 'quarter', out='fixed')
+    if sizes:  # the optional input halves the third score
+        constants['sizes'] = np.full((1, 2), 2**31, np.int64)
+        constants['height'] = np.int64([0])
+        constants['limit'] = np.int64(2**31)
+        constants['eighth'] = np.float32(-0.125)
+        given = node('Gather', 'sizes', 'height', out='given', axis=1)
+        given = node('Less', given, 'limit', out='is_given')
+        given = node('Cast', given, out='given_float', to=TensorProto.FLOAT)
+        given = node('Mul', given, 'eighth', out='less_score')
+        fixed = node('Add', fixed, given, out='fixed_less')
     node('Concat', score, second, fixed, zeros, out='scores', axis=1)
     zeros = node('Cast', zeros, out='zeros_int', to=TensorProto.INT64)
     node('Add', zeros, 'labels_row', out='labels')
@@ -172,7 +182,10 @@ def _graph(preprocess):
     return helper.make_graph(
         nodes,
         'stub',
-        [helper.make_tensor_value_info('images', kind, ['n', 3, 'h', 'w'])],
+        [
+            helper.make_tensor_value_info('images', kind, ['n', 3, 'h', 'w']),
+            helper.make_tensor_value_info('sizes', TensorProto.INT64, ['m', 2]),
+        ][: 1 + sizes],
         [
             helper.make_tensor_value_info('boxes', TensorProto.FLOAT, ['n', 4, 4]),
             helper.make_tensor_value_info('scores', TensorProto.FLOAT, ['n', 4]),

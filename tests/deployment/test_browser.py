@@ -157,6 +157,20 @@ def test_packages_and_folders_of_npm_are_taken(tmp_path, engine):
         assert tree(page.make_page(model, tmp_path / 'a', source).parent) == expected
 
 
+def test_sizes_become_an_input_that_has_to_be_given(tmp_path):
+    """onnxruntime-web takes no input that has a default."""
+    for sizes in (False, True):
+        path = write_stub(tmp_path / 'model.onnx', sizes=sizes)
+        content, takes = page._with_sizes_required(path.read_bytes())
+        assert takes is sizes
+        model, expected = onnx.load_from_string(content), onnx.load(path)
+        onnx.checker.check_model(model)
+        kept = [t for t in expected.graph.initializer if t.name != 'sizes']
+        del expected.graph.initializer[:]
+        expected.graph.initializer.extend(kept)
+        assert model == expected
+
+
 def test_bad_input_leaves_nothing(tmp_path, engine):
     model = write_stub(tmp_path / 'model.onnx')
     raw = write_stub(tmp_path / 'raw.onnx', kind='raw')
@@ -241,7 +255,7 @@ READY = "!document.getElementById('file').disabled"
 
 
 def test_page_in_chromium(tmp_path):
-    model = write_stub(tmp_path / 'model.onnx')
+    model = write_stub(tmp_path / 'model.onnx', sizes=True)
     index = page.make_page(model, tmp_path / 'page', web_engine())
     detector = Detector(model, threads=1)
     image = cv2.resize(noise(7, 9, 0), (300, 200), interpolation=cv2.INTER_CUBIC)

@@ -173,6 +173,18 @@ def test_boxes_in_the_padding_go_as_in_mmdetection(tmp_path):
     assert kept[0].class_id.tolist() == [1, 2]
 
 
+def test_sizes_without_padding_are_given_to_files_that_take_them(tmp_path):
+    """The stub's third score tells."""
+    images = [picture(90, 140), picture(240, 320)]
+    for sizes, score in ((False, 0.25), (True, 0.125)):
+        detector = Detector(write_stub(tmp_path / f'{sizes}.onnx', sizes=sizes))
+        for found in detector.batch(images):
+            assert found.confidence[-1] == score
+    inputs, sizes = prepare(images, PREPROCESS)
+    assert (detector.run(inputs)[1][:, 2] == 0.25).all()
+    assert (detector.run(inputs, sizes)[1][:, 2] == 0.125).all()
+
+
 @pytest.mark.parametrize('bgr_to_rgb', [False, True])
 def test_a_file_that_normalises_finds_the_same(tmp_path, bgr_to_rgb):
     image = picture(64, 80)

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..common.atomic import written_whole
 from ..common.errors import UserError
-from .runtime import checked_metadata
+from .runtime import checked_metadata, parts_of
 
 __all__ = ['make_page', 'onnxruntime_web']
 
@@ -61,6 +61,7 @@ def make_page(
     metadata = checked_metadata(model)
     engine = _engine(Path(ort))
     _check_room(folder)
+    content, takes_sizes = _with_sizes_required(model.read_bytes())
     with written_whole(folder) as part:
         part.mkdir()
         for name in PAGE:
@@ -71,7 +72,7 @@ def make_page(
             worker=b'\n'.join(code),
             glue=engine[GLUE],
             wasm=engine[WASM],
-            model=model.read_bytes(),
+            model=content,
         )
         info: dict[str, Any] = dict(
             name=model.stem,
@@ -80,6 +81,7 @@ def make_page(
             precision=metadata.get('precision', 'unknown precision'),
             preprocess=metadata['preprocess'],
             min_bbox_size=metadata.get('test_cfg', {}).get('min_bbox_size', -1),
+            takes_sizes=takes_sizes,
             onnxruntime_web=_version(engine[API]),
             parts={
                 name: dict(bytes=len(content), pieces=_write(part, name, content))
@@ -90,6 +92,37 @@ def make_page(
         if folder.exists():
             shutil.rmtree(folder)
     return folder / 'index.html'
+
+
+def _with_sizes_required(content: bytes) -> tuple[bytes, bool]:
+    """The model without the default of its input sizes, and whether it has one.
+
+    onnxruntime-web does not take what has a default.
+    """
+    graph, initializer, name = 7, 5, 8  # ModelProto, GraphProto, TensorProto
+    for number, start, first, last in parts_of(content):
+        if number != graph:
+            continue
+        inside = content[first:last]
+        for kind, begin, head, end in parts_of(inside):
+            if kind == initializer and any(
+                field == name and inside[head:end][a:b] == b'sizes'
+                for field, _, a, b in parts_of(inside[head:end])
+            ):
+                inside = inside[:begin] + inside[end:]
+                tag = content[start : start + 1]
+                length = _varint_of(len(inside))
+                whole = content[:start] + tag + length + inside + content[last:]
+                return whole, True
+    return content, False
+
+
+def _varint_of(value: int) -> bytes:
+    digits = bytearray()
+    while value > 127:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits, value])
 
 
 def _write(folder: Path, name: str, content: bytes) -> list[str]:

@@ -43,6 +43,7 @@ __all__ = [
     'UserError',
     'checked_metadata',
     'graph_sha256',
+    'parts_of',
     'prepare',
     'read_image',
     'read_metadata',
@@ -146,6 +147,10 @@ class Detector:
                 'pip install --upgrade onnxruntime'
             ) from error
 
+        # Has a default in the file, so it is no input by onnxruntime's count.
+        optional = self._session.get_overridable_initializers()
+        self._takes_sizes = 'sizes' in {one.name for one in optional}
+
     def __call__(
         self, image: np.ndarray | str | os.PathLike, score_thr: float = 0.0
     ) -> Detections:
@@ -177,13 +182,23 @@ class Detector:
         inputs, sizes = prepare(arrays, self.metadata['preprocess'])
         return [
             self._of_image(rows, size, array.shape[:2], score_thr)
-            for *rows, size, array in zip(*self.run(inputs), sizes, arrays)
+            for *rows, size, array in zip(*self.run(inputs, sizes), sizes, arrays)
         ]
 
-    def run(self, inputs: np.ndarray) -> list[np.ndarray]:
-        """Boxes, scores and labels as the file gives them, for `prepare`'s input."""
+    def run(
+        self, inputs: np.ndarray, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> list[np.ndarray]:
+        """Boxes, scores and labels as the file gives them.
+
+        Args:
+            inputs, sizes: What `prepare` returns. Without sizes boxes may lie in
+                the padding.
+        """
+        feeds = {'images': inputs}
+        if sizes is not None and self._takes_sizes:
+            feeds['sizes'] = np.array(sizes, np.int64)[:, ::-1]  # height first
         try:
-            return self._session.run(['boxes', 'scores', 'labels'], {'images': inputs})
+            return self._session.run(['boxes', 'scores', 'labels'], feeds)
         except Exception as error:
             raise UserError(
                 f'onnxruntime failed on input of shape {inputs.shape}: '
@@ -443,6 +458,11 @@ def _scan(
     return parsed, digest.hexdigest()
 
 
+def parts_of(content: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Number, start, start of the payload and end of each protobuf field."""
+    return _fields(io.BytesIO(content), len(content))
+
+
 def _fields(stream: BinaryIO, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Number, start, start of the payload and end of each protobuf field."""
     start = stream.tell()
@@ -481,7 +501,7 @@ def _entry(file: BinaryIO, payload: int, end: int) -> tuple[str, str]:
     file.seek(payload)
     content = file.read(end - payload)
     parts = {1: '', 2: ''}
-    for number, _, first, last in _fields(io.BytesIO(content), len(content)):
+    for number, _, first, last in parts_of(content):
         parts[number] = content[first:last].decode()
     return parts[1], parts[2]
 

@@ -25,7 +25,14 @@ async function detect({pixels, width, height}) {
   const type = info.preprocess.inside ? 'uint8' : 'float32';
   const images = new ort.Tensor(type, input.data, input.dims);
   const ready = performance.now();
-  const {boxes, scores, labels} = await session.run({images});
+  const feeds = {images};
+  if (info.takes_sizes) {
+    const [toWidth, toHeight] = input.size.map(BigInt);
+    feeds.sizes = new ort.Tensor(
+      'int64', BigInt64Array.of(toHeight, toWidth), [1, 2],
+    );
+  }
+  const {boxes, scores, labels} = await session.run(feeds);
   const end = performance.now();
   return {
     found: detections(
