@@ -188,7 +188,7 @@ function draw(found) {
   const room = canvas.parentElement.clientWidth;
   const tallest = Math.max(0.75 * window.innerHeight, 240);
   const scale = Math.min(
-    room / bitmap.width, tallest / bitmap.height, Math.max(2, 320 / bitmap.width),
+    room / bitmap.width, tallest / bitmap.height, Math.max(4, 320 / bitmap.width),
   );
   const dots = window.devicePixelRatio || 1;
   canvas.style.width = `${Math.max(bitmap.width * scale, 1)}px`;
