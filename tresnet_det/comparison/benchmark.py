@@ -1,7 +1,6 @@
 """Memory and time of backbones: bytes kept for backward, paired step times."""
 
 import statistics
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import (
@@ -14,6 +13,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from ..common.errors import UserError
+from ..common.paired import paired_rounds, ratio
 
 __all__ = [
     'Row',
@@ -24,7 +24,6 @@ __all__ = [
     'measure',
     'paired_times',
     'peak_bytes',
-    'ratio',
     'train_step',
 ]
 
@@ -149,8 +148,6 @@ def paired_times(
 ) -> dict[str, list[float]]:
     """Time several steps in turn, round by round.
 
-    A machine's speed drifts, so only ratios within a round say something.
-
     Args:
         steps: What is timed, by name.
         repeats: Rounds that count; two come before as warm-up.
@@ -164,21 +161,8 @@ def paired_times(
         if device.type == 'cuda':
             torch.cuda.synchronize(device)
 
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for round_ in range(repeats + 2):
-        for name, step in steps.items():
-            synchronise()
-            start = time.perf_counter()
-            step()
-            synchronise()
-            if round_ >= 2:
-                times[name].append(time.perf_counter() - start)
-    return times
-
-
-def ratio(times: Sequence[float], base: Sequence[float]) -> float:
-    """Median over the rounds of time / base time in the same round."""
-    return statistics.median(t / b for t, b in zip(times, base))
+    times = paired_rounds(steps, repeats, synchronise)
+    return {name: [seconds.wall for seconds in own] for name, own in times.items()}
 
 
 class Row(NamedTuple):

@@ -22,8 +22,8 @@ from mmengine.utils.dl_utils import collect_env
 from ..common.atomic import written_whole
 from ..common.errors import UserError
 from ..common.markdown import as_code, as_code_block, as_text
+from ..common.paired import ratio
 from ..evaluation.figures import COCO_FIGURES, draw_detections
-from .benchmark import ratio
 from .cost import Cost, measure_costs
 from .equality import dataset_of, differences, evaluator_of
 from .evaluation import Findings, read_findings

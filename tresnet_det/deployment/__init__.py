@@ -1,0 +1,1 @@
+"""From a checkpoint to one verified file that runs anywhere."""
