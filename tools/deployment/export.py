@@ -53,9 +53,7 @@ def parse_args() -> argparse.Namespace:
         default=64,
         help='images of the train split for int8 (%(default)s)',
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='key=value'
-    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args()
     if args.format == 'torch-export' and args.precision != 'fp32':
         parser.error('--format torch-export is written in fp32 only')

@@ -40,9 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--batches', type=int, nargs='+', default=[1], help='for each of --sizes'
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='key=value'
-    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args()
     if args.config and not args.checkpoint:
         parser.error('CONFIG needs CHECKPOINT')

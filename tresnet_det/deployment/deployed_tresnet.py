@@ -7,6 +7,8 @@ Source: TResNet, arXiv:2003.13630, sections 2 and 3; folding of batch norm:
 arXiv:1712.05877, section 3.2.
 """
 
+from typing import Any
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -48,9 +50,7 @@ def folded_conv(conv: nn.Conv2d, norm: _BatchNorm) -> nn.Conv2d:
     return _conv(weight, bias, conv, conv.weight.dtype)
 
 
-def _conv(
-    weight: Tensor, bias: Tensor, like: nn.Conv2d, dtype: torch.dtype
-) -> nn.Conv2d:
+def _conv(weight: Tensor, bias: Tensor, like: Any, dtype: torch.dtype) -> nn.Conv2d:
     # On 'meta' nothing is drawn from the random numbers of the process.
     conv = nn.Conv2d(
         like.in_channels,
@@ -165,6 +165,10 @@ class _Block(nn.Module):
         return F.relu(self.residual(x) + self.shortcut(x))
 
 
+def _stages(net: TResNet) -> tuple[Any, ...]:
+    return net.stages
+
+
 def _gate(gate: SqueezeExcite) -> SqueezeExcite:
     return gate.requires_grad_(False).eval()
 
@@ -184,7 +188,7 @@ class DeployedTResNet(nn.Module):
         self.out_indices, self.out_channels = net.out_indices, net.out_channels
         self.stem = _Stem(net.conv1, net.bn1, net.act)
         self.stages = nn.ModuleList(
-            nn.Sequential(*[_Block(block) for block in stage]) for stage in net.stages
+            nn.Sequential(*[_Block(block) for block in stage]) for stage in _stages(net)
         )
         self.eval()
 

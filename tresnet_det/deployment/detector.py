@@ -33,10 +33,16 @@ class Detector:
         checkpoint_sha256: Of the checkpoint file.
     """
 
-    model: nn.Module
+    model: Any
     config: Config
     classes: list[str]
     checkpoint_sha256: str
+
+    @property
+    def head(self) -> Any:
+        """The part that predicts boxes; None where there is none."""
+        roi = getattr(self.model, 'roi_head', None)
+        return getattr(self.model, 'bbox_head', getattr(roi, 'bbox_head', None))
 
     @property
     def preprocess(self) -> dict[str, Any]:
@@ -89,14 +95,11 @@ def load_detector(config: Path, checkpoint: Path, options: dict | None) -> Detec
         strict=False,
     )
     check_fit(model, {'state_dict': state}, str(checkpoint))
-    head = getattr(model, 'bbox_head', None) or getattr(
-        getattr(model, 'roi_head', None), 'bbox_head', None
-    )
-    count = getattr(head, 'num_classes', None)
-    classes = _classes(cfg, meta, count)
-    with open(checkpoint, 'rb') as file:
-        digest = hashlib.file_digest(file, 'sha256').hexdigest()
-    return Detector(model.eval().requires_grad_(False), cfg, classes, digest)
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    detector = Detector(model.eval().requires_grad_(False), cfg, [], digest)
+    count = getattr(detector.head, 'num_classes', None)
+    detector.classes = _classes(cfg, meta, count)
+    return detector
 
 
 def _fitting(

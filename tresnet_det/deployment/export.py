@@ -111,7 +111,7 @@ def _int8(
             'data_root=...), or export with --precision fp16'
         ) from error
     if first is None:
-        raise UserError('INT8 is calibrated on images of the train split, which is empty')
+        raise UserError('INT8 is calibrated on the train split, which has no image')
     source = scratch / 'fp32.onnx'
     source.write_bytes(model.SerializeToString())
 
@@ -128,7 +128,7 @@ def _remarks(
     import onnx
     import onnxruntime
 
-    test_cfg = detector.model.bbox_head.test_cfg
+    test_cfg: Any = detector.head.test_cfg
     return dict(
         kind='raw' if raw else 'detections',
         precision=precision,
@@ -179,7 +179,7 @@ def verify(
     found: dict[str, Any] = dict(maps=maps)
     val = None
     if remarks['kind'] == 'raw':
-        found['not_compared'] = 'detections and AP: the file has none, it ends before NMS'
+        found['not_compared'] = 'detections and AP: a raw file ends before NMS'
     else:
         try:
             tell('comparing the detections on the val split')

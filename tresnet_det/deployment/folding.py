@@ -29,7 +29,7 @@ _EXAMPLE = (1, 3, 49, 33)
 _TOLERANCE = 1e-6  # of the largest value; both sides compute in float64
 
 
-def head_maps(model: nn.Module, images: Tensor) -> list[Tensor]:
+def head_maps(model: Any, images: Tensor) -> list[Tensor]:
     """What a detector's head, or a backbone alone, computes from images.
 
     Args:
@@ -79,7 +79,8 @@ def deployed(model: nn.Module) -> nn.Module:
             not found, norms without running statistics.
     """
     _check(model)
-    original = copy.deepcopy(model).double().eval().requires_grad_(False)
+    original = copy.deepcopy(model).double().requires_grad_(False)
+    original.eval()  # may return nothing: mmdet's ResNet
     folded = copy.deepcopy(original)
     folded = _with_deployed_tresnets(folded)
     example = _example(original)
@@ -88,7 +89,7 @@ def deployed(model: nn.Module) -> nn.Module:
         _replace(folded, norm, activation_of(norm))
     _check_same(head_maps(original, example), head_maps(folded, example))
     dtypes = [value.dtype for value in model.parameters()]
-    return folded.to(dtypes[0] if dtypes else torch.float32).eval()
+    return folded.to(dtypes[0] if dtypes else torch.float32)
 
 
 def _example(model: nn.Module) -> Tensor:

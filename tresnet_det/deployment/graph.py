@@ -4,6 +4,8 @@ It computes what MMDetection's `predict_by_feat` does, with fixed sizes: where
 MMDetection drops rows, rows are marked by a score of -1 here.
 """
 
+from typing import Any
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -38,9 +40,7 @@ class DetectorGraph(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, model: nn.Module, raw: bool, preprocess: bool, half: bool
-    ) -> None:
+    def __init__(self, model: Any, raw: bool, preprocess: bool, half: bool) -> None:
         super().__init__()
         check_supported(model)
         self.raw, self.preprocess, self.half_precision = raw, preprocess, half
@@ -48,9 +48,9 @@ class DetectorGraph(nn.Module):
         if getattr(model, 'neck', None) is not None:
             self.net['neck'] = model.neck
         self.net['head'] = model.bbox_head
-        self.head = model.bbox_head
-        self.cfg = model.bbox_head.test_cfg
-        normaliser = model.data_preprocessor
+        self.head: Any = model.bbox_head
+        self.cfg: Any = self.head.test_cfg
+        normaliser: Any = model.data_preprocessor
         self.swap = bool(getattr(normaliser, '_channel_conversion', False))
         normalises = getattr(normaliser, '_enable_normalize', False)
         mean = normaliser.mean if normalises else torch.zeros(3, 1, 1)
@@ -112,9 +112,7 @@ class DetectorGraph(nn.Module):
             deltas = (bins * head.integral.project.float()).sum(-1) * stride
             priors = head.anchor_center(priors)
         width = priors.shape[-1]
-        boxes = head.bbox_coder.decode(
-            priors.reshape(-1, width), deltas.reshape(-1, 4)
-        )
+        boxes = head.bbox_coder.decode(priors.reshape(-1, width), deltas.reshape(-1, 4))
         return boxes.reshape(n, points, 4)
 
     def _clip(self, boxes: Tensor, limit: Tensor) -> Tensor:
@@ -122,9 +120,7 @@ class DetectorGraph(nn.Module):
             return boxes
         return torch.minimum(boxes.clamp(min=0), limit)
 
-    def _points(
-        self, maps: list[list[Tensor]], limit: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _points(self, maps: list[list[Tensor]], limit: Tensor) -> tuple[Tensor, Tensor]:
         boxes, scores = [], []
         for level in range(len(maps[0])):
             score, deltas, priors, factors = self._level(maps, level)
@@ -165,7 +161,7 @@ class DetectorGraph(nn.Module):
             torch.where(used, labels, -1),
         )
 
-    def _nms(self, field: str, default: object) -> object:
+    def _nms(self, field: str, default: Any) -> Any:
         return self.cfg['nms'].get(field, default)
 
     def _apart(self, boxes: Tensor, labels: Tensor, used: Tensor) -> Tensor:

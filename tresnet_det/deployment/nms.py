@@ -51,9 +51,7 @@ def onnx_translations() -> dict[Any, Any]:
     """For torch.onnx.export's custom_translation_table."""
     from onnxscript import opset18 as op
 
-    def translate(
-        boxes: Any, scores: Any, iou_threshold: float, max_boxes: int
-    ) -> Any:
+    def translate(boxes: Any, scores: Any, iou_threshold: float, max_boxes: int) -> Any:
         kept = op.NonMaxSuppression(
             boxes,
             op.Unsqueeze(scores, op.Constant(value_ints=[1])),

@@ -65,7 +65,7 @@ def as_onnx(graph: DetectorGraph, scratch: Path) -> tuple[Any, list[str]]:
 
     program = as_program(graph)
     with _quiet():
-        exported = torch.onnx.export(
+        exported: Any = torch.onnx.export(
             program,
             (),
             dynamo=True,

@@ -27,7 +27,7 @@ def check_supported(model: nn.Module) -> None:
     Raises:
         UserError: Says what it has and what is supported.
     """
-    head = getattr(model, 'bbox_head', None)
+    head: Any = getattr(model, 'bbox_head', None)
     if not isinstance(model, SingleStageDetector) or type(head) not in HEADS:
         found = type(model).__name__
         if head is not None:
@@ -65,7 +65,7 @@ def _check_test_cfg(cfg: Any) -> None:
         raise UserError(
             f'test_cfg.nms is {None if nms is None else dict(nms)!r}; supported is '
             "dict(type='nms', iou_threshold=...), hard suppression, which soft_nms "
-            "is not. Set it by --cfg-options model.test_cfg.nms.type=nms and evaluate "
+            'is not. Set it by --cfg-options model.test_cfg.nms.type=nms and evaluate '
             'the checkpoint again'
         )
     if unknown := set(nms) - _NMS_FIELDS:

@@ -8,7 +8,6 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,10 +107,10 @@ def compare_maps(
         inputs = _normalised(detector, raw)
         feed = dict(images=raw.numpy() if _inside(remarks) else inputs.numpy())
         found = session.run(names, feed)
-        expected = head_maps(detector.model, inputs)
+        expected: Any = head_maps(detector.model, inputs)
         worst = 0.0
         for right, got in zip(expected, found, strict=True):
-            right = right.float().numpy()
+            right = np.asarray(right.float())
             if right.shape != got.shape:
                 raise VerificationError(
                     f'a map of {count}x{height}x{width} has the shape {got.shape}, '
@@ -254,9 +253,7 @@ def _coco_results(
     ]
 
 
-def _figures(
-    dataset: Any, results: list[dict], images: list[int]
-) -> dict[str, float]:
+def _figures(dataset: Any, results: list[dict], images: list[int]) -> dict[str, float]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -269,14 +266,10 @@ def _figures(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return {
-        name: round(float(v), 6) for name, v in zip(FIGURES, evaluation.stats)
-    }
+    return {name: round(float(v), 6) for name, v in zip(FIGURES, evaluation.stats)}
 
 
-def judge(
-    precision: str, maps: dict[str, float], val: dict[str, Any] | None
-) -> None:
+def judge(precision: str, maps: dict[str, float], val: dict[str, Any] | None) -> None:
     """Raises:
     VerificationError: A figure is beyond the limit of the precision.
     """
