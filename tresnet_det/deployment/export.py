@@ -55,6 +55,7 @@ def export_onnx(
     preprocess: bool = False,
     num_images: int | None = None,
     num_calibration: int = 64,
+    tolerance: float | None = None,
     tell: Tell = print,
 ) -> dict[str, Any]:
     """Exports, compares with MMDetection, and only then names the file.
@@ -67,6 +68,8 @@ def export_onnx(
         preprocess: Normalise inside, so that the input is uint8 in BGR.
         num_images: Of the val split that are compared; None for all.
         num_calibration: Images of the train split for INT8.
+        tolerance: How far each COCO figure may be off; None for the
+            precision's own, see `verification.LIMITS`. Written into the file.
         tell: Takes lines about what goes on.
 
     Returns:
@@ -89,16 +92,23 @@ def export_onnx(
         model, maps = as_onnx(graph, scratch)
         if precision == 'int8':
             tell(f'calibrating on at most {num_calibration} images')
-            model = _int8(detector, model, scratch, num_calibration, preprocess)
+            model = _int8(detector, model, scratch, num_calibration, preprocess, maps)
     remarks = _remarks(detector, precision, raw, preprocess, maps)
-    remarks['verified'] = verify(detector, model, remarks, num_images, tell=tell)
+    remarks['verified'] = verify(
+        detector, model, remarks, num_images, tolerance=tolerance, tell=tell
+    )
     onnx_file.set_remarks(model, remarks)
     onnx_file.write_model(model, out)
     return onnx_file.read_remarks(model, out)
 
 
 def _int8(
-    detector: Detector, model: Any, scratch: Path, count: int, preprocess: bool
+    detector: Detector,
+    model: Any,
+    scratch: Path,
+    count: int,
+    preprocess: bool,
+    maps: list[str],
 ) -> Any:
     try:
         dataset, data = batches(detector, 'train', count, batch_size=1)
@@ -119,7 +129,7 @@ def _int8(
         yield first
         yield from images
 
-    return quantised(source, scratch / 'int8.onnx', every())
+    return quantised(source, scratch / 'int8.onnx', every(), maps)
 
 
 def _remarks(
@@ -154,6 +164,7 @@ def verify(
     remarks: dict[str, Any],
     num_images: int | None = None,
     sizes: Any = verification.SIZES,
+    tolerance: float | None = None,
     tell: Tell = print,
 ) -> dict[str, Any]:
     """Compares a file with the detector that it was made from.
@@ -164,6 +175,7 @@ def verify(
         remarks: As in the file.
         num_images: Of the val split; None for all.
         sizes: (images, height, width) at which the maps are compared.
+        tolerance: Of each COCO figure; None for the precision's own.
         tell: Takes lines about what goes on.
 
     Returns:
@@ -199,7 +211,7 @@ def verify(
             tell(f'  {who:>11}: {figures}')
     else:
         tell(f'  not compared: {found["not_compared"]}')
-    verification.judge(remarks['precision'], maps, val)
+    found['tolerance'] = verification.judge(remarks['precision'], maps, val, tolerance)
     return found
 
 

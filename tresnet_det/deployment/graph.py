@@ -177,13 +177,18 @@ class DetectorGraph(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The nms_pre best (point, class) pairs of a level."""
         score, deltas, priors, factors = self._level(maps, level)
-        classes, count = score.shape[2], int(self.cfg['nms_pre'])
+        score_shape, classes = score.shape, score.shape[2]
+        count = int(self.cfg['nms_pre'])
         score = score.flatten(1)
         score = torch.where(score > self.cfg['score_thr'], score, -1.0)
         # A level may have fewer pairs than are asked for.
         score, order = F.pad(score, (0, count), value=-1.0).topk(count)
         order = torch.where(score > 0, order, 0)
-        points, labels = order // classes, order % classes
+        # Looked up, not divided: exporters divide whole numbers as float32,
+        # which is wrong from 2**24 pairs on.
+        shape = (score_shape[1], classes)
+        points = torch.arange(shape[0])[:, None].expand(shape).reshape(-1)[order]
+        labels = torch.arange(classes)[None].expand(shape).reshape(-1)[order]
         if factors is not None:
             score = torch.where(score > 0, score * _pick(factors, points)[..., 0], -1.0)
         boxes = self._decode(priors[points], _pick(deltas, points), level)

@@ -25,6 +25,7 @@ __all__ = [
     'VerificationError',
     'compare_maps',
     'compare_on_val',
+    'judge',
     'open_session',
 ]
 
@@ -269,11 +270,22 @@ def _figures(dataset: Any, results: list[dict], images: list[int]) -> dict[str, 
     return {name: round(float(v), 6) for name, v in zip(FIGURES, evaluation.stats)}
 
 
-def judge(precision: str, maps: dict[str, float], val: dict[str, Any] | None) -> None:
-    """Raises:
-    VerificationError: A figure is beyond the limit of the precision.
+def judge(
+    precision: str,
+    maps: dict[str, float],
+    val: dict[str, Any] | None,
+    tolerance: float | None = None,
+) -> float:
+    """Decides whether a file may have its name.
+
+    Returns:
+        How far each COCO figure was allowed to be off.
+
+    Raises:
+        VerificationError: A figure is beyond the limit of the precision.
     """
     limits, faults = LIMITS[precision], []
+    most = limits.ap if tolerance is None else tolerance
     if limits.maps is not None:
         faults += [
             f'maps at {size}: {value:.2e} of the largest value, at most {limits.maps}'
@@ -285,10 +297,10 @@ def judge(precision: str, maps: dict[str, float], val: dict[str, Any] | None) ->
     if val is not None:
         for name, right in val['mmdetection'].items():
             got = val['file'][name]
-            if not abs(right - got) <= limits.ap:
+            if not abs(right - got) <= most:
                 faults.append(
                     f'{name}: MMDetection {right:.4f}, file {got:.4f}, at most '
-                    f'{limits.ap} apart'
+                    f'{most} apart'
                 )
         if limits.alike is not None and val['alike'] < limits.alike:
             faults.append(
@@ -300,3 +312,4 @@ def judge(precision: str, maps: dict[str, float], val: dict[str, Any] | None) ->
             f'the {precision} file does not find what MMDetection finds: '
             + '; '.join(faults)
         )
+    return most
