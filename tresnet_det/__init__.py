@@ -14,6 +14,7 @@ from .environment.versions import __version__, check_operators, check_versions
 __all__ = [
     'CheckedRunner',
     'CheckpointError',
+    'DeployedHook',
     'FasterCocoEvalMetric',
     'InPlaceABN',
     'LoadReport',
@@ -38,6 +39,7 @@ try:
     from mmengine.registry import MODELS
 
     from .common.errors import UserError
+    from .deployment.deployed_hook import DeployedHook
     from .evaluation.faster_coco import FasterCocoEvalMetric
     from .evaluation.visualizer import ManyClassesVisualizer
     from .models.abn import InPlaceABN, SyncInPlaceABN

@@ -1,1 +1,4 @@
-"""From a checkpoint to one verified file that runs anywhere."""
+"""From a checkpoint to one verified file that runs anywhere.
+
+Nothing is imported here: `runtime.py` runs without torch and mm*.
+"""

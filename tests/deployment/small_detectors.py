@@ -1,0 +1,56 @@
+"""Tiny detectors with weights that find many boxes, and files of them."""
+
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch.nn.modules.batchnorm import _BatchNorm
+
+ROOT = Path(__file__).parents[2]
+ARCH = dict(
+    depths=(1, 1, 1, 1),
+    width=8,
+    bottleneck=(False, False, True, True),
+    stem_slope=1e-2,
+    slope=1e-3,
+)
+HEADS = ('fcos', 'retinanet', 'atss', 'gfl')
+
+
+def shaken(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Draws norms (gammas negative and zero too) and the head's weights."""
+    draw = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            nn.init.normal_(module.weight, 0, 1, generator=draw)
+            module.weight.data[::5] = 0
+            nn.init.normal_(module.bias, 0, 0.5, generator=draw)
+            nn.init.normal_(module.running_mean, 0, 0.3, generator=draw)
+            nn.init.uniform_(module.running_var, 0.5, 2, generator=draw)
+    head = getattr(model, 'bbox_head', None)
+    for parameter in () if head is None else head.parameters():
+        if parameter.dim() == 4:
+            nn.init.normal_(parameter, 0, 0.05, generator=draw)
+    model.eval()  # mmdet's ResNet returns None here
+    return model
+
+
+def detector_config(head: str) -> Config:
+    """One of our configs, made tiny, for three classes."""
+    name = f'{head}/{head}_tresnet-m_fpn_1x_coco.py'
+    cfg = Config.fromfile(ROOT / 'configs' / name, format_python_code=False)
+    options = dict(num_classes=3, in_channels=32, feat_channels=64, stacked_convs=1)
+    model = cfg.model
+    model.backbone.update(arch=ARCH, init_cfg=None, frozen_stages=-1)
+    model.neck.update(in_channels=[8, 16, 128, 256], out_channels=32)
+    model.bbox_head.update(options)
+    model.test_cfg.update(nms_pre=100, max_per_img=20, score_thr=0.012)
+    return cfg
+
+
+def small_detector(head: str) -> nn.Module:
+    init_default_scope('mmdet')
+    return shaken(MODELS.build(detector_config(head).model))

@@ -1,0 +1,308 @@
+"""One tiny detector through the whole export: the file, its checks, errors."""
+
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from small_detectors import ARCH, ROOT, shaken
+
+from tresnet_det import UserError
+from tresnet_det.data.demo_data import make_demo_data
+from tresnet_det.deployment import export as exporting
+from tresnet_det.deployment import onnx_file, verification
+from tresnet_det.deployment.detector import load_detector
+from tresnet_det.weights.files import CheckpointError
+
+onnx = pytest.importorskip('onnx')
+pytest.importorskip('onnxscript')
+pytest.importorskip('onnxruntime')
+
+# Operators with a Y in the table of TensorRT 8.4, its oldest with hard NMS:
+# https://github.com/onnx/onnx-tensorrt/blob/8.4-GA/docs/operators.md
+TENSORRT = set(
+    'Add And AveragePool BatchNormalization Cast Clip Concat Constant '
+    'ConstantOfShape Conv Div Equal Exp Expand Flatten Gather GatherElements '
+    'GatherND Gemm GlobalAveragePool Greater GreaterOrEqual Identity '
+    'InstanceNormalization LeakyRelu Less LessOrEqual MatMul Max MaxPool Min Mul Neg '
+    'NonMaxSuppression Not Or Pad Pow Range ReduceMax ReduceMean ReduceMin ReduceSum '
+    'Relu Reshape Resize ScatterElements ScatterND Shape Sigmoid Slice Softmax Split '
+    'Sqrt Squeeze Sub Sum Tile TopK Transpose Unsqueeze Where'.split()
+)
+CONFIG = """
+_base_ = {base!r}
+data_root = {data!r}
+train_dataloader = dict(dataset=dict(data_root=data_root))
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = val_dataloader
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, **{arch!r})),
+    neck=dict(in_channels=[8, 16, 128, 256], out_channels=32),
+    bbox_head=dict(in_channels=32, feat_channels=64, stacked_convs=1),
+    test_cfg=dict(score_thr=0.3, max_per_img=20, nms_pre=100))
+"""
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """Config, checkpoint, detector, file and its remarks."""
+    root = tmp_path_factory.mktemp('export')
+    make_demo_data(root / 'data', 4, 3, size=64)
+    config = root / 'config.py'
+    config.write_text(
+        CONFIG.format(
+            base=str(ROOT / 'configs/demo/fcos_tresnet-m_fpn_demo.py'),
+            data=f'{root}/data/',
+            arch=ARCH,
+        )
+    )
+    from mmdet.registry import MODELS
+    from mmengine.registry import init_default_scope
+
+    init_default_scope('mmdet')
+    model = shaken(MODELS.build(Config.fromfile(config).model))
+    checkpoint = root / 'weights.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
+    detector = load_detector(config, checkpoint, None)
+    file = root / 'out' / 'file.onnx'
+    told = []
+    remarks = exporting.export_onnx(detector, file, tell=told.append)
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    return dict(
+        config=config,
+        checkpoint=checkpoint,
+        detector=detector,
+        file=file,
+        remarks=remarks,
+        told=told,
+        model=onnx_file.load_model(file),
+    )
+
+
+@pytest.fixture
+def quick(made, monkeypatch):
+    """Exports that take the translated graph as it is."""
+
+    def again(graph, scratch):
+        model = onnx.ModelProto()
+        model.CopyFrom(made['model'])
+        return model, made['remarks']['maps']
+
+    monkeypatch.setattr(exporting, 'as_onnx', again)
+
+
+def test_what_was_verified_stands_in_the_file(made):
+    remarks = made['remarks']
+    assert remarks['format'] == 1 and remarks['kind'] == 'detections'
+    assert remarks['classes'] == list(made['detector'].classes)
+    assert remarks['preprocess'] == dict(
+        scale=[160, 160],
+        keep_ratio=True,
+        interpolation='bilinear',
+        mean=[0, 0, 0],
+        std=[255, 255, 255],
+        bgr_to_rgb=True,
+        pad_size_divisor=32,
+        pad_value=0,
+        inside=False,
+    )
+    assert max(remarks['verified']['maps'].values()) < 1e-5
+    val = remarks['verified']['val']
+    assert val['images'] == 3 and val['detections'] > 0 and val['alike'] == 1
+    assert val['file'] == val['mmdetection'] and len(val['file']) == 12
+    assert any('AP75' in line for line in made['told'])
+
+
+def test_operators_are_of_onnx_and_in_tensorrts_table(made):
+    model = made['model']
+    assert {(o.domain, o.version) for o in model.opset_import} == {('', 18)}
+    assert {node.domain for node in model.graph.node} == {''}
+    assert {node.op_type for node in model.graph.node} <= TENSORRT
+    assert not model.functions
+
+
+@pytest.mark.parametrize('shape', [(1, 32, 32), (3, 97, 161), (8, 64, 50)], ids=str)
+def test_maps_at_other_sizes(made, shape):
+    maps = verification.compare_maps(
+        made['detector'], made['model'], made['remarks'], [shape]
+    )
+    assert max(maps.values()) < 1e-4
+
+
+def test_sizes_is_optional_and_clips(made):
+    session = verification.open_session(made['model'])
+    assert [i.name for i in session.get_inputs()] == ['images']
+    images = np.random.default_rng(0).random((2, 3, 64, 96), np.float32)
+    run = lambda **more: session.run(None, dict(images=images, **more))  # noqa: E731
+    whole = run()
+    full = run(sizes=np.array([[64, 96]] * 2))
+    assert all(np.array_equal(a, b) for a, b in zip(whole, full))
+    assert whole[0][..., 3].max() > 50
+    boxes, scores, labels = run(sizes=np.array([[64, 96], [50, 70]]))
+    assert boxes.shape == (2, 20, 4) and labels.dtype == np.int64
+    assert boxes[1, :, 2].max() <= 70 and boxes[1, :, 3].max() <= 50
+    assert np.array_equal(boxes[0], whole[0][0])
+    unused = labels < 0
+    assert not scores[unused].any() and not boxes[unused].any()
+
+
+def test_int8_is_small_and_judged(made, quick, tmp_path):
+    out = tmp_path / 'int8.onnx'
+    with pytest.raises(verification.VerificationError, match='MMDetection .*, file'):
+        exporting.export_onnx(made['detector'], out, 'int8', tolerance=-1.0)
+    assert not list(tmp_path.iterdir())
+    remarks = exporting.export_onnx(
+        made['detector'], out, 'int8', num_calibration=2, tolerance=1.0
+    )
+    assert remarks['verified']['tolerance'] == 1.0
+    kinds = {node.op_type for node in onnx_file.load_model(out).graph.node}
+    assert 'DequantizeLinear' in kinds and 'ConvInteger' not in kinds
+    assert out.stat().st_size < 0.6 * made['file'].stat().st_size
+
+
+def test_a_file_that_differs_gets_no_name(made, quick, tmp_path):
+    for value in made['model'].graph.initializer:
+        if len(value.dims) == 4 and len(value.raw_data) > 4000:
+            kept, value.raw_data = value.raw_data, bytes(len(value.raw_data))
+            break
+    try:
+        with pytest.raises(verification.VerificationError, match='maps at 1x32x32'):
+            exporting.export_onnx(made['detector'], tmp_path / 'out.onnx')
+    finally:
+        value.raw_data = kept
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_val_split_the_file_says_so(made, quick, tmp_path):
+    options = dict(val_dataloader=dict(dataset=dict(ann_file='none.json')))
+    detector = load_detector(made['config'], made['checkpoint'], options)
+    remarks = exporting.export_onnx(detector, tmp_path / 'out.onnx')
+    assert 'val split is not there' in remarks['verified']['not_compared']
+    assert 'none.json' in remarks['verified']['not_compared']
+    assert 'val' not in remarks['verified']
+
+
+def test_int8_without_images_is_an_error(made, quick, tmp_path):
+    options = dict(train_dataloader=dict(dataset=dict(ann_file='none.json')))
+    detector = load_detector(made['config'], made['checkpoint'], options)
+    with pytest.raises(UserError, match='calibrated on images of the train split'):
+        exporting.export_onnx(detector, tmp_path / 'out.onnx', 'int8')
+    assert not list(tmp_path.iterdir())
+
+
+def changed_weight(model):
+    value = next(v for v in model.graph.initializer if len(v.raw_data) > 4000)
+    value.raw_data = value.raw_data[:-1] + bytes([value.raw_data[-1] ^ 1])
+
+
+def changed_opset(model):
+    model.opset_import[0].version = 19
+
+
+def changed_operator(model):
+    next(n for n in model.graph.node if n.op_type == 'Relu').op_type = 'Neg'
+
+
+def other_opset(model):
+    model.opset_import[0].version = 9
+
+
+def other_domain(model):
+    model.opset_import.add(domain='com.microsoft', version=1)
+
+
+def no_remarks(model):
+    del model.metadata_props[:]
+
+
+def later_format(model):
+    model.metadata_props[0].value = json.dumps(dict(format=99))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (changed_weight, 'was changed after its export'),
+        (changed_opset, 'was changed after its export'),
+        (changed_operator, 'was changed after its export'),
+        (other_opset, "operator sets {'': 9}"),
+        (other_domain, 'com.microsoft'),
+        (no_remarks, 'of another program'),
+        (later_format, 'expected format 1'),
+    ],
+)
+def test_a_changed_file_is_refused(made, tmp_path, change, message):
+    model = onnx.load(made['file'])
+    change(model)
+    file = tmp_path / 'changed.onnx'
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match=message):
+        onnx_file.check_integrity(onnx_file.load_model(file), file)
+
+
+@pytest.mark.parametrize(
+    'content', [b'', b'no model', None], ids=['empty', 'text', 'cut']
+)
+def test_a_damaged_file_is_refused(made, tmp_path, content):
+    file = tmp_path / 'damaged.onnx'
+    file.write_bytes(made['file'].read_bytes()[:-999] if content is None else content)
+    with pytest.raises(UserError, match='is no ONNX file, or it is damaged'):
+        onnx_file.load_model(file)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match='none.onnx is not there'):
+        onnx_file.load_model(tmp_path / 'none.onnx')
+
+
+def test_missing_packages_are_named():
+    with pytest.raises(
+        UserError, match=r"not_there.*pip install 'tresnet_det\[export\]'"
+    ):
+        onnx_file.need_packages('onnx', 'not_there')
+
+
+def test_checkpoints_that_do_not_fit(made, tmp_path):
+    with pytest.raises(CheckpointError, match='does not exist'):
+        load_detector(made['config'], tmp_path / 'none.pth', None)
+    state = made['detector'].model.state_dict()
+    state.pop('bbox_head.conv_cls.weight')
+    state['bbox_head.conv_cls.bias'] = torch.zeros(99)
+    torch.save(dict(state_dict=state, meta={}), tmp_path / 'other.pth')
+    with pytest.raises(CheckpointError, match='1 of .* missing .*conv_cls.weight'):
+        load_detector(made['config'], tmp_path / 'other.pth', None)
+
+
+def test_configs_that_are_none(made, tmp_path):
+    with pytest.raises(UserError, match='none.py is not there'):
+        load_detector(tmp_path / 'none.py', made['checkpoint'], None)
+    (tmp_path / 'empty.py').write_text('a = 1')
+    with pytest.raises(UserError, match='has no model'):
+        load_detector(tmp_path / 'empty.py', made['checkpoint'], None)
+
+
+def test_class_names_that_do_not_fit(made):
+    options = dict(test_dataloader=dict(dataset=dict(metainfo=dict(classes=('one',)))))
+    with pytest.raises(UserError, match='the head has 6 classes, and 1 names'):
+        load_detector(made['config'], made['checkpoint'], options)
+
+
+def test_outputs_that_cannot_be_written(tmp_path):
+    with pytest.raises(UserError, match='must end in .onnx'):
+        exporting.check_output(tmp_path / 'out.pt', '.onnx')
+    (tmp_path / 'folder.onnx').mkdir()
+    with pytest.raises(UserError, match='is a folder'):
+        exporting.check_output(tmp_path / 'folder.onnx', '.onnx')
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UserError, match='nothing can be written into'):
+        exporting.check_output(tmp_path / 'file' / 'out.onnx', '.onnx')
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_no_right_to_write(tmp_path):
+    tmp_path.chmod(stat.S_IREAD | stat.S_IEXEC)
+    with pytest.raises(UserError, match='nothing can be written into'):
+        exporting.check_output(tmp_path / 'out.onnx', '.onnx')

@@ -1,0 +1,82 @@
+"""An INT8 file from a float32 one: convs only, calibrated on images.
+
+onnxruntime's static quantisation, as QuantizeLinear/DequantizeLinear pairs.
+Weights take 7 of their 8 bits: on a CPU without VNNI the products of two
+8-bit numbers are added in 16 bits and would saturate, so that the same file
+would find other boxes there.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ['quantised']
+
+
+class _Reader:
+    """Hands onnxruntime the images one by one."""
+
+    def __init__(self, images: Iterator[np.ndarray]) -> None:
+        self.images = images
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self.images, None)
+        return None if image is None else {'images': image}
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        raise NotImplementedError
+
+
+def quantised(
+    source: Path, target: Path, images: Iterator[np.ndarray], maps: Sequence[str]
+) -> Any:
+    """Quantises a file.
+
+    Args:
+        source: The float32 file.
+        target: A scratch file in a folder for scratch files.
+        images: Batches (N, 3, H, W) as the file takes them.
+        maps: Names of the head's maps. The convs that end in them, and the
+            first of all, keep float32: they cost little and err most.
+
+    Returns:
+        The quantised onnx.ModelProto.
+    """
+    import onnx
+    from onnxruntime.quantization import (
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    kept = _first_and_last(onnx.load(source), maps)
+    quantize_static(
+        str(source),
+        str(target),
+        _Reader(images),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=['Conv'],
+        nodes_to_exclude=kept,
+        per_channel=True,
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+    )
+    return onnx.load(target)
+
+
+def _first_and_last(model: Any, maps: Sequence[str]) -> list[str]:
+    """Names of the first conv and of those whose results become the maps."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    convs = [node for node in model.graph.node if node.op_type == 'Conv']
+    found = {convs[0].name}
+    for name in maps:
+        node = makers[name]
+        while node.op_type != 'Conv':  # a scale, a limit, a change of type
+            node = next(makers[value] for value in node.input if value in makers)
+        found.add(node.name)
+    return sorted(found)
