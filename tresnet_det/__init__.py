@@ -13,7 +13,9 @@ from .environment.versions import __version__, check_operators, check_versions
 __all__ = [
     'CheckedRunner',
     'CheckpointError',
+    'DistillationHook',
     'FasterCocoEvalMetric',
+    'HeadSharing',
     'InPlaceABN',
     'LoadReport',
     'StopOnNonFiniteHook',
@@ -36,6 +38,7 @@ try:
     from mmengine.registry import MODELS
 
     from .common.errors import UserError
+    from .distillation import DistillationHook, HeadSharing
     from .evaluation.faster_coco import FasterCocoEvalMetric
     from .models.abn import InPlaceABN, SyncInPlaceABN
     from .models.backbone import TResNet
@@ -50,7 +53,13 @@ try:
     # editable install are not; what is no pip package, as a module, it finds
     # by its path.
     MODULE2PACKAGE[__name__] = f'{__name__}.registry'
-    for _module in (InPlaceABN, SyncInPlaceABN, TResNet, TResNetClassifier):
+    for _module in (
+        HeadSharing,
+        InPlaceABN,
+        SyncInPlaceABN,
+        TResNet,
+        TResNetClassifier,
+    ):
         # The root registry serves the other OpenMMLab libraries; a name with
         # the scope, 'mmdet.TResNet', is looked up in mmdet's own one only.
         MODELS.register_module(module=_module)
