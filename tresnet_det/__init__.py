@@ -16,8 +16,10 @@ __all__ = [
     'DistillationHook',
     'FasterCocoEvalMetric',
     'HeadSharing',
+    'HeadSharingClassifier',
     'InPlaceABN',
     'LoadReport',
+    'SharedHead',
     'StopOnNonFiniteHook',
     'SyncInPlaceABN',
     'TResNet',
@@ -38,7 +40,12 @@ try:
     from mmengine.registry import MODELS
 
     from .common.errors import UserError
-    from .distillation import DistillationHook, HeadSharing
+    from .distillation import (
+        DistillationHook,
+        HeadSharing,
+        HeadSharingClassifier,
+        SharedHead,
+    )
     from .evaluation.faster_coco import FasterCocoEvalMetric
     from .models.abn import InPlaceABN, SyncInPlaceABN
     from .models.backbone import TResNet
@@ -55,7 +62,9 @@ try:
     MODULE2PACKAGE[__name__] = f'{__name__}.registry'
     for _module in (
         HeadSharing,
+        HeadSharingClassifier,
         InPlaceABN,
+        SharedHead,
         SyncInPlaceABN,
         TResNet,
         TResNetClassifier,

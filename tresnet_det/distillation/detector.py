@@ -32,24 +32,32 @@ __all__ = ['HeadSharing']
 
 
 class _DetectorTeacher(Teacher):
-    """One with a dense head, part of which is lent out."""
+    """One with a dense head that is lent out, whole or in part."""
 
-    _rest: nn.Module | None = None
+    _lent: nn.Module | None = None
+
+    def _use(self, model: BaseModel) -> None:
+        super()._use(model)
+        if self.shuffle_head:
+            self._lent = shuffled(model.bbox_head)
 
     def rest(self, start: int) -> nn.Module:
         """The head from its convs number ``start`` on, see ``rest_of``."""
-        if self._rest is None:
-            head = self.model.bbox_head
-            self._rest = rest_of(shuffled(head) if self.shuffle_head else head, start)
-        return self._rest
+        whole = self.model.bbox_head
+        return rest_of(self._lent or whole, start)
+
+    def weights(self) -> list[Tensor]:
+        own = super().weights()
+        return own if self._lent is None else [*own, *self._lent.parameters()]
 
     def on(self, device: torch.device) -> BaseModel:
-        if self._rest is not None:
-            self._rest.to(device)
-        return super().on(device)
+        model = super().on(device)
+        if self._lent is not None:
+            self._lent.to(device)
+        return model
 
     def __getstate__(self) -> dict:
-        return dict(super().__getstate__(), _rest=None)
+        return dict(super().__getstate__(), _lent=None)
 
 
 class HeadSharing(Student):

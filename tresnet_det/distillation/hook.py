@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from ..common.errors import UserError
 from ..training.seeding import fixed_draws
+from .shared_head import SharedHead
 from .student import Student
 
 __all__ = ['DistillationHook']
@@ -30,10 +31,15 @@ class DistillationHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
+        classes = _classes(runner.train_dataloader.dataset)
+        model = _unwrapped(runner)
+        if isinstance(model, (SharedHead, Student)) and runner.iter == 0:
+            # Once more: load_from has another head.
+            model.take_head(classes)
         student = _student(runner)
         if student is None or not student.distils:
             return
-        student.check_teacher(_classes(runner.train_dataloader.dataset))
+        student.check_teacher(classes)
         runner.logger.info(
             f'teacher: {student.teacher.checkpoint}, sha256 {student.teacher.sha256}'
         )
@@ -102,9 +108,13 @@ class DistillationHook(Hook):
         )
 
 
+def _unwrapped(runner: Runner) -> Any:
+    model = runner.model
+    return model.module if is_model_wrapper(model) else model
+
+
 def _student(runner: Runner) -> Student | None:
-    model: Any = runner.model
-    model = model.module if is_model_wrapper(model) else model
+    model = _unwrapped(runner)
     return model if isinstance(model, Student) else None
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..training.seeding import fixed_draws
 from .teacher import Teacher
 
-__all__ = ['Adapter', 'OnTop', 'Student', 'adapter']
+__all__ = ['Adapter', 'OnTop', 'Student', 'adapter', 'plain_model', 'with_ratios']
 
 
 @cache
@@ -48,6 +48,19 @@ class OnTop:
                 plain = detector
             cls = _on_top(cls, plain)
         return super().__new__(cls)
+
+
+def plain_model(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the plain model inside that of a student."""
+    own = {
+        name
+        for kind in OnTop.__subclasses__()
+        for cls in (kind, *kind.__subclasses__())
+        if cls.__name__ == model['type']
+        for name in signature(cls.__init__).parameters
+    }
+    plain = {key: value for key, value in model.items() if key not in own}
+    return dict(plain, type=model['detector'])
 
 
 class Adapter(nn.Module):
@@ -114,6 +127,13 @@ class Student(OnTop):
             UserError: It does not fit, or cannot be read.
         """
         raise NotImplementedError
+
+    def take_head(self, classes: Sequence[str] | None = None) -> None:
+        """Copies the teacher's head where the student shall begin with it.
+
+        Args:
+            classes: As for ``check_teacher``.
+        """
 
     def task_loss(self, inputs: Tensor, data_samples: list) -> dict[str, Any]:
         """The plain model's losses."""

@@ -105,8 +105,13 @@ class Teacher:
             UserError: Config or checkpoint cannot be read or do not fit.
         """
         if self._model is None:
-            self._model = self._read()
+            self._use(self._read())
+        assert self._model is not None
         return self._model
+
+    def untrained(self) -> None:
+        """Goes on with random weights, to measure costs: without any file."""
+        self._use(self._build())
 
     def on(self, device: torch.device) -> BaseModel:
         """The model, moved to a device if it is on another."""
@@ -114,6 +119,10 @@ class Teacher:
         if where != device:
             self.model.to(device)
         return self.model
+
+    def weights(self) -> list[torch.Tensor]:
+        """All parameters and buffers, those that are lent out included."""
+        return [*self.model.parameters(), *self.model.buffers()]
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -137,14 +146,19 @@ class Teacher:
             for chunk in iter(lambda: file.read(1 << 20), b''):
                 digest.update(chunk)
         self._sha256 = digest.hexdigest()
-        with fixed_draws(0), DefaultScope.overwrite_default_scope(self.scope):
-            model = MODELS.build(deepcopy(self.cfg.model))
-        # Its own teacher's is none of ours.
+        model = self._build()
         check_fit(model, weights, str(path))
         model.load_state_dict(weights, strict=False)
+        return model
+
+    def _build(self) -> BaseModel:
+        with fixed_draws(0), DefaultScope.overwrite_default_scope(self.scope):
+            return MODELS.build(deepcopy(self.cfg.model))
+
+    def _use(self, model: BaseModel) -> None:
         model.requires_grad_(False)
         model.eval()
-        return model
+        self._model = model
 
 
 def _configured_classes(cfg: Config, scope: str) -> Any:
