@@ -26,6 +26,7 @@ __all__ = [
     'TResNetClassifier',
     'UserError',
     'ValLossHook',
+    'VerificationMetric',
     '__version__',
     'load_pretrained',
 ]
@@ -47,6 +48,7 @@ try:
         SharedHead,
     )
     from .evaluation.faster_coco import FasterCocoEvalMetric
+    from .evaluation.verification import VerificationMetric
     from .models.abn import InPlaceABN, SyncInPlaceABN
     from .models.backbone import TResNet
     from .models.classifier import TResNetClassifier

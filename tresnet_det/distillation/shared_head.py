@@ -49,24 +49,13 @@ class SharedHead(OnTop):
         self.share_from = share_from
         if share_from < 0:
             raise UserError(f'share_from is {share_from}; expected is 0 or more')
-        for module in self._frozen():
+        for _, module in _frozen(_head(self), self.share_from):
             module.requires_grad_(False)
-
-    @property
-    def _own_head(self) -> nn.Module:
-        return _head(self)
-
-    def _frozen(self) -> Iterator[nn.Module]:
-        for name, module in self._own_head.named_children():
-            if name in ('cls_convs', 'reg_convs'):
-                yield from list(module)[self.share_from :]
-            else:
-                yield module
 
     def train(self, mode: bool = True) -> 'SharedHead':
         """Norms of the frozen part keep their statistics."""
         super().train(mode)  # type: ignore[misc]
-        for module in self._frozen():
+        for _, module in _frozen(_head(self), self.share_from):
             module.eval()
         return self
 
@@ -90,7 +79,7 @@ class SharedHead(OnTop):
         """
         check_class_names(self.student.classes, classes)
         theirs = _head(self.student.model)
-        own = self._own_head
+        own = _head(self)
         if type(theirs) is not type(own):
             raise UserError(
                 f"the student's head is a {type(theirs).__name__}, this model's a "
@@ -98,11 +87,12 @@ class SharedHead(OnTop):
             )
         if hasattr(own, 'prior_generator'):
             check_heads(theirs, own, self.share_from, adapter=False)
-        values = dict(theirs.state_dict())
+        given, wanted = (_state(head, self.share_from) for head in (theirs, own))
         others = [
-            f'{name}: student {_shape(values.get(name))}, this model {_shape(value)}'
-            for name, value in self._frozen_state().items()
-            if _shape(values.get(name)) != _shape(value)
+            f'{name}: student {_shape(given.get(name))}, this model '
+            f'{_shape(wanted.get(name))}'
+            for name in {**given, **wanted}
+            if _shape(given.get(name)) != _shape(wanted.get(name))
         ]
         if others:
             raise UserError(
@@ -111,26 +101,31 @@ class SharedHead(OnTop):
                 + '\nSet the same widths and numbers of convs in both configs'
             )
         with torch.no_grad():
-            for name, value in self._frozen_state().items():
-                value.copy_(values[name])
-
-    def _frozen_state(self) -> dict[str, torch.Tensor]:
-        """Weights and statistics of the frozen part, by names in the head."""
-        frozen = {id(module) for part in self._frozen() for module in part.modules()}
-        return {
-            f'{name}.{key}' if name else key: value
-            for name, module in self._own_head.named_modules()
-            if id(module) in frozen
-            for key, value in (
-                *module.named_parameters(recurse=False),
-                *module.named_buffers(recurse=False),
-            )
-            if key not in module._non_persistent_buffers_set
-        }
+            for name, value in wanted.items():
+                value.copy_(given[name])
 
 
 def _head(model: nn.Module) -> nn.Module:
     return model.bbox_head if hasattr(model, 'bbox_head') else model.head
+
+
+def _frozen(head: nn.Module, start: int) -> Iterator[tuple[str, nn.Module]]:
+    """The parts of a head after its convs number ``start`` and their names."""
+    for name, module in head.named_children():
+        if name in ('cls_convs', 'reg_convs'):
+            for index, conv in list(enumerate(module))[start:]:
+                yield f'{name}.{index}', conv
+        else:
+            yield name, module
+
+
+def _state(head: nn.Module, start: int) -> dict[str, torch.Tensor]:
+    """Weights and statistics of the frozen part."""
+    return {
+        f'{name}.{key}': value
+        for name, module in _frozen(head, start)
+        for key, value in module.state_dict().items()
+    }
 
 
 def _shape(value: torch.Tensor | None) -> tuple[int, ...] | None:

@@ -1,7 +1,8 @@
 """What students of all kinds share: a detector's class, and a teacher beside."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from inspect import signature
 from typing import Any
 
 import torch
