@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..common.errors import UserError
 from .heads import family_of
@@ -34,14 +33,12 @@ def check_class_names(
     )
 
 
-def widths(head: nn.Module, depth: int) -> int:
+def widths(head: Any, depth: int) -> int:
     """Channels of the maps that enter a dense head after ``depth`` convs."""
     return int(head.feat_channels if depth else head.in_channels)
 
 
-def check_heads(
-    student: nn.Module, teacher: nn.Module, depth: int | None, adapter: bool
-) -> None:
+def check_heads(student: Any, teacher: Any, depth: int | None, adapter: bool) -> None:
     """Refuses a teacher whose head cannot stand in for the student's.
 
     Args:
@@ -106,7 +103,7 @@ def check_heads(
         )
 
 
-def _told(head: nn.Module, name: str) -> Any:
+def _told(head: Any, name: str) -> Any:
     priors = head.prior_generator
     if name == 'number of classes':
         return head.num_classes

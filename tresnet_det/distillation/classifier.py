@@ -51,6 +51,7 @@ class HeadSharingClassifier(Student):
     """
 
     scope = 'mmpretrain'
+    head: Any
 
     def __new__(cls, classifier: Any = 'ImageClassifier', **fields: Any) -> Any:
         return super().__new__(cls, detector=classifier)
@@ -106,7 +107,7 @@ class HeadSharingClassifier(Student):
     def check_teacher(self, classes: Sequence[str] | None = None) -> None:
         model = self.teacher.model
         check_class_names(classes, self.teacher.classes)
-        heads = self.head, getattr(model, 'head', None)
+        heads: list[Any] = [self.head, getattr(model, 'head', None)]
         kinds = [_kind(head) for head in heads]
         if None in kinds or kinds[0] != kinds[1]:
             raise UserError(
@@ -167,7 +168,7 @@ class HeadSharingClassifier(Student):
                 teacher.data_preprocessor,
                 self.data_preprocessor,
                 inputs,
-                [tuple(inputs.shape[-2:])] * len(inputs),
+                [(inputs.shape[-2], inputs.shape[-1])] * len(inputs),
             )
             told = teacher.head(teacher.extract_feat(images))
 
@@ -188,7 +189,10 @@ class HeadSharingClassifier(Student):
 def _kind(head: nn.Module | None) -> str | None:
     """Which of the known heads one computes as."""
     # Late: MMPretrain is an extra.
-    from mmpretrain.models.heads import ArcFaceClsHead, LinearClsHead
+    from mmpretrain.models.heads import (  # type: ignore[import-untyped]
+        ArcFaceClsHead,
+        LinearClsHead,
+    )
 
     for known in (LinearClsHead, ArcFaceClsHead):
         if isinstance(head, known) and all(

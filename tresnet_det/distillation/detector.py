@@ -89,6 +89,8 @@ class HeadSharing(Student):
             be read or does not fit.
     """
 
+    bbox_head: Any
+
     def __init__(
         self,
         detector: str | type,

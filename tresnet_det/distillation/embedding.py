@@ -6,7 +6,7 @@ Import it by ``custom_imports``: MMPretrain is an extra.
 from typing import Any
 
 from mmengine.registry import MODELS
-from mmpretrain.models.heads import ArcFaceClsHead
+from mmpretrain.models.heads import ArcFaceClsHead  # type: ignore[import-untyped]
 
 __all__ = ['EmbeddingArcFaceHead']
 

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-def family_of(head: nn.Module) -> type | None:
+def family_of(head: Any) -> type | None:
     """Which of the four a head computes as; None for any other."""
     # Late: it imports all of MMDetection's models.
     from mmdet.models.dense_heads import ATSSHead, FCOSHead, GFLHead, RetinaHead
@@ -57,7 +57,7 @@ class _Pick(nn.Module):
         return pair[self.index]
 
 
-def rest_of(head: nn.Module, start: int) -> nn.Module:
+def rest_of(head: Any, start: int) -> nn.Module:
     """The part of a head from its convs number ``start`` on.
 
     It shares all weights with the head. Of each level it takes a pair of maps,
@@ -72,7 +72,7 @@ def rest_of(head: nn.Module, start: int) -> nn.Module:
     return rest
 
 
-def shuffled(head: nn.Module) -> nn.Module:
+def shuffled(head: Any) -> nn.Module:
     """A copy of a head in which the values of each weight are permuted."""
     head = deepcopy(head)
     with fixed_draws(0), torch.no_grad():
@@ -107,7 +107,7 @@ class Seen:
 
 
 @contextmanager
-def watched(head: nn.Module, depth: int) -> Iterator[Seen]:
+def watched(head: Any, depth: int) -> Iterator[Seen]:
     """Keeps what passes a head, so that nothing is computed twice: a batch
     norm in it would count each batch twice.
 
@@ -165,7 +165,7 @@ class Dense:
     sizes: list[tuple[int, int]]
 
 
-def in_pixels(head: nn.Module, outputs: Sequence[Any]) -> Sequence[Any]:
+def in_pixels(head: Any, outputs: Sequence[Any]) -> Sequence[Any]:
     """FCOS with ``norm_on_bbox`` gives distances in strides while it trains,
     in pixels otherwise: here always in pixels."""
     if not (getattr(head, 'norm_on_bbox', False) and head.training):
@@ -174,9 +174,7 @@ def in_pixels(head: nn.Module, outputs: Sequence[Any]) -> Sequence[Any]:
     return classes, [box * s for box, s in zip(boxes, head.strides)], *others
 
 
-def dense(
-    head: nn.Module, outputs: Sequence[Any], sizes: Sequence[tuple[int, int]]
-) -> Dense:
+def dense(head: Any, outputs: Sequence[Any], sizes: Sequence[tuple[int, int]]) -> Dense:
     """A head's outputs in rows, as its own loss orders them.
 
     Args:
@@ -201,7 +199,7 @@ def dense(
     return Dense(rows[0].float(), rows[1].float(), list(sizes))
 
 
-def decoded(head: nn.Module, found: Dense, images: int) -> Tensor:
+def decoded(head: Any, found: Dense, images: int) -> Tensor:
     """Boxes (x1, y1, x2, y2) in pixels, of shape (K, 4); not for GFL."""
     priors = torch.cat(
         [

@@ -12,13 +12,13 @@ from torch import nn
 
 from ..common.errors import UserError
 from .checks import check_class_names, check_heads
-from .student import OnTop
+from .student import Overlay
 from .teacher import Teacher
 
 __all__ = ['SharedHead']
 
 
-class SharedHead(OnTop):
+class SharedHead(Overlay):
     """A model with another one's trained head, copied and frozen.
 
     It is a plain model in all else, trained with its own losses; the head is
@@ -105,11 +105,11 @@ class SharedHead(OnTop):
                 value.copy_(given[name])
 
 
-def _head(model: nn.Module) -> nn.Module:
+def _head(model: Any) -> nn.Module:
     return model.bbox_head if hasattr(model, 'bbox_head') else model.head
 
 
-def _frozen(head: nn.Module, start: int) -> Iterator[tuple[str, nn.Module]]:
+def _frozen(head: Any, start: int) -> Iterator[tuple[str, nn.Module]]:
     """The parts of a head after its convs number ``start`` and their names."""
     for name, module in head.named_children():
         if name in ('cls_convs', 'reg_convs'):

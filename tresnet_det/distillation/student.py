@@ -12,17 +12,16 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..training.seeding import fixed_draws
-from .teacher import Teacher
 
-__all__ = ['Adapter', 'OnTop', 'Student', 'adapter', 'plain_model', 'with_ratios']
+__all__ = ['Adapter', 'Overlay', 'Student', 'adapter', 'plain_model', 'with_ratios']
 
 
 @cache
-def _on_top(mixin: type, plain: type) -> type:
+def _overlaid(mixin: type, plain: type) -> type:
     return type(f'{mixin.__name__}{plain.__name__}', (mixin, plain), {})
 
 
-class OnTop:
+class Overlay:
     """A mixin that a config puts over the class of any model.
 
     ``X(detector='FCOS', ...)`` is an instance of X and of FCOS. Its class is
@@ -47,7 +46,7 @@ class OnTop:
                     )
             else:
                 plain = detector
-            cls = _on_top(cls, plain)
+            cls = _overlaid(cls, plain)  # type: ignore[arg-type]
         return super().__new__(cls)
 
 
@@ -55,7 +54,7 @@ def plain_model(model: Mapping[str, Any]) -> dict[str, Any]:
     """The config of the plain model inside that of a student."""
     own = {
         name
-        for kind in OnTop.__subclasses__()
+        for kind in Overlay.__subclasses__()
         for cls in (kind, *kind.__subclasses__())
         if cls.__name__ == model['type']
         for name in signature(cls.__init__).parameters
@@ -96,7 +95,7 @@ def adapter(given: int, wanted: int) -> Adapter:
         return Adapter(given, wanted)
 
 
-class Student(OnTop):
+class Student(Overlay):
     """A model that trains beside a teacher and is alone afterwards.
 
     Who inherits sets ``teacher`` and ``distils`` in its constructor.
@@ -108,9 +107,10 @@ class Student(OnTop):
         checked: Teacher and student were found to fit.
     """
 
-    teacher: Teacher
+    teacher: Any
     distils: bool
     checked = False
+    data_preprocessor: Any
 
     def training_hooks(self) -> Sequence[Hook]:
         """What ``CheckedRunner`` registers beside the config's hooks."""
