@@ -208,3 +208,33 @@ def test_two_processes_equal_one(root):
     # Of the second process only its half is logged.
     first = [scalars(cfg)[0]['ratio_shared_cls'] for cfg in configs]
     assert all(value > 0 for value in first)
+
+
+def test_a_teacher_is_trained_with_the_students_head(root):
+    """Even where the weights that it starts from have another."""
+    cfg = plain(root, 'shared')
+    cfg.merge_from_dict(
+        dict(
+            model=dict(
+                type='SharedHead',
+                detector='FCOS',
+                student=dict(
+                    config=str(root / 'teacher.py'),
+                    checkpoint=str(root / 'teacher_0.pth'),
+                ),
+                neck=dict(out_channels=48),
+                bbox_head=dict(in_channels=48),
+            ),
+            load_from=str(root / 'teacher_1.pth'),
+        )
+    )
+    cfg.train_cfg.max_epochs = 1
+    train(cfg)
+    ends = [load(root / f'teacher_{k}.pth')['state_dict'] for k in range(2)]
+    trained = load(Path(cfg.work_dir, 'iter_2.pth'))['state_dict']
+    assert {*trained} == {*ends[0]}
+    for name, value in trained.items():
+        if name.startswith('bbox_head'):
+            assert torch.equal(value, ends[0][name]), name
+    key = 'neck.fpn_convs.0.conv.weight'
+    assert (trained[key] - ends[1][key]).abs().max() < 0.1

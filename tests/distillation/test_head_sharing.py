@@ -2,10 +2,11 @@
 teacher, plain where it has no weight, and plain detectors in all else."""
 
 from copy import deepcopy
+from unittest.mock import patch
 
 import pytest
 import torch
-from mmdet.models import FCOS
+from mmdet.models import FCOS, DetDataPreprocessor
 from small_pairs import (
     CAFFE,
     KINDS,
@@ -22,6 +23,7 @@ from small_pairs import (
 from torch import nn
 
 from tresnet_det import HeadSharing, UserError
+from tresnet_det.distillation.inputs import as_prepared_by
 from tresnet_det.training.losses import losses_of
 
 BOTH = dict(own=dict(cls=0.4, box=0.75))
@@ -188,13 +190,23 @@ def test_an_adapter_is_trained_and_no_part_of_the_student(share_from, tmp_path):
 
 
 @pytest.mark.parametrize('theirs', [CAFFE, MEANSTD, {}, dict(RGB, pad_value=7)])
-@pytest.mark.parametrize('own', [RGB, MEANSTD])
+@pytest.mark.parametrize('own', [CAFFE, MEANSTD, {}, RGB])
 @pytest.mark.parametrize('divisor', [1, 32, 48])
-def test_the_teacher_gets_its_own_input(theirs, own, divisor, tmp_path):
-    theirs = dict(theirs, pad_size_divisor=divisor)
-    cfg = detector('fcos', own)
-    teacher = detector('fcos', theirs)
-    teacher['data_preprocessor'].update(theirs)
+def test_images_as_another_preprocessor_makes_them(theirs, own, divisor):
+    own = DetDataPreprocessor(**own, pad_size_divisor=32)
+    theirs = DetDataPreprocessor(**theirs, pad_size_divisor=divisor)
+    sizes = [(50, 70), (61, 33)]
+    data = batch([(3, *size) for size in sizes])
+    wanted = theirs(deepcopy(data), False)['inputs']
+    found = as_prepared_by(theirs, own, own(data, False)['inputs'], sizes)
+    assert found.dtype == wanted.dtype and found.shape == wanted.shape
+    assert (found - wanted).abs().max() <= 1e-5
+
+
+def test_the_teacher_gets_its_own_input(tmp_path):
+    """Its maps are larger than the student's, which are padded less."""
+    cfg = detector('fcos', RGB)
+    teacher = detector('fcos', dict(CAFFE, pad_size_divisor=48))
     model = build(student(cfg, write_teacher(tmp_path / 't.pth', teacher)))
     model.train()
     images = []
@@ -205,8 +217,17 @@ def test_the_teacher_gets_its_own_input(theirs, own, divisor, tmp_path):
     assert all(v.isfinite() for v in distilled(losses(model, data)).values())
     with torch.no_grad():
         wanted = model.teacher.model.data_preprocessor(deepcopy(data), False)['inputs']
-    assert images[0].shape == wanted.shape
+    assert images[0].shape == wanted.shape == (2, 3, 96, 96)
     assert (images[0] - wanted).abs().max() <= 1e-5
+
+
+def test_who_uses_no_hook_is_told(tmp_path):
+    cfg = detector('fcos')
+    model = build(student(cfg, write_teacher(tmp_path / 't.pth', cfg)))
+    with patch('tresnet_det.distillation.student.print_log') as log:
+        losses(model), losses(model)
+    (call,) = log.call_args_list
+    assert 'DistillationHook' in call.args[0]
 
 
 def test_the_same_input_to_the_last_bit(tmp_path):

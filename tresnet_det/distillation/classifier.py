@@ -142,8 +142,8 @@ class HeadSharingClassifier(Student):
                 gives them.
             data_samples: Their labels.
         """
-        if not self.checked and self.distils:
-            self.check_teacher()
+        if self.distils:
+            self.check_when_first_used()
         came: list[tuple] = []
         handle = self.head.register_forward_pre_hook(
             lambda module, given: came.append(given[0])

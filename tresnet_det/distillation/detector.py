@@ -174,8 +174,7 @@ class HeadSharing(Student):
         """
         if not self.distils:
             return self.task_loss(inputs, data_samples)
-        if not self.checked:
-            self.check_teacher()
+        self.check_when_first_used()
         with watched(self.bbox_head, self.share_from) as seen:
             losses = self.task_loss(inputs, data_samples)
         return with_ratios(losses, self._distilled(inputs, data_samples, seen))

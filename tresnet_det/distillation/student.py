@@ -1,5 +1,6 @@
 """What students of all kinds share: a detector's class, and a teacher beside."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cache
 from inspect import signature
@@ -7,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -128,6 +130,21 @@ class Student(Overlay):
             UserError: It does not fit, or cannot be read.
         """
         raise NotImplementedError
+
+    def check_when_first_used(self) -> None:
+        """The same where no hook did it, which is told: it does more."""
+        if self.checked:
+            return
+        self.check_teacher()
+        if self.teacher.sha256:
+            print_log(
+                'no DistillationHook is at work: class names of teacher and student '
+                'are not compared, and checkpoints do not tell the teacher nor the '
+                "adapters. Set runner_type = 'CheckedRunner' in the config, or "
+                "custom_hooks = [dict(type='DistillationHook')]",
+                'current',
+                logging.WARNING,
+            )
 
     def take_head(self, classes: Sequence[str] | None = None) -> None:
         """Copies the teacher's head where the student shall begin with it.
