@@ -21,6 +21,8 @@ from test_configs import CONFIGS, read, unrepeated
 from tresnet_det import SharedHead
 from tresnet_det.weights.archs import ARCHS
 
+# Arms of a comparison, which differ from another one in the weights of losses.
+ARMS = ('logits', 'share-2', 'shuffled', 'sh-kd', 'share-0_cards')
 FEWER = dict(num=16, max_per_img=8, score_thr=0)
 BOXES = [(1, 4, 6, 40, 30), (1, 30, 20, 30, 40), (2, 10, 10, 45, 50)]
 
@@ -83,6 +85,9 @@ def small_model(cfg):
     walk(model, {key: lambda _, value=value: value for key, value in FEWER.items()})
     built = MODELS.build(model)
     if getattr(built, 'distils', False):  # its weights would be downloaded
+        backbone = built.teacher.cfg.model.backbone
+        if 'arch' in backbone:
+            backbone.arch = ARCHS[backbone.arch]._replace(depths=(1, 1, 1, 1))._asdict()
         built.teacher.untrained()
     return built
 
@@ -151,7 +156,9 @@ def check_prediction(cfg, model, loader):
     assert 'coco/bbox_mAP' in evaluator.evaluate(len(results))
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize(
+    'name', [name for name in CONFIGS if not any(arm in name for arm in ARMS)]
+)
 def test_trains_a_step_and_predicts(name, folder):
     init_default_scope('mmdet')
     set_random_seed(0)
