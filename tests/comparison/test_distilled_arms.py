@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from test_comparison import configs, data, detections, pretend  # noqa: F401
 
 from tresnet_det import UserError
@@ -96,10 +97,11 @@ def test_costs_without_any_file(arms):
 
 
 def test_cost_of_a_step(arms):
-    (plain, distilled) = step_costs(arms[0][0].cfg, (64, 64), 1, 'cpu', 1)
+    cpu = torch.device('cpu')
+    plain, distilled = step_costs(arms[0][0].cfg, (64, 64), 1, cpu, 1)
     assert plain.params == distilled.params
     assert (plain.resident, plain.kept_ratio, plain.train_ratio) == (0, 1, 1)
     assert distilled.resident > 1 and distilled.kept_ratio > 1
     assert distilled.train > 0
     with pytest.raises(UserError, match='is no student'):
-        step_costs(arms[2][0].cfg, (64, 64), 1, 'cpu', 1)
+        step_costs(arms[2][0].cfg, (64, 64), 1, cpu, 1)

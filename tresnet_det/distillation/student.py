@@ -184,7 +184,8 @@ def with_ratios(task: dict[str, Any], distilled: dict[str, Tensor]) -> dict[str,
             if 'loss' in name
         )
         ratios = {
-            name.replace('loss', 'ratio'): value.detach() / total
+            name.replace('loss', 'ratio'): value.detach()
+            / torch.as_tensor(total).clamp(min=1e-12)
             for name, value in distilled.items()
         }
     return {**task, **distilled, **ratios}
