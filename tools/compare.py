@@ -3,8 +3,9 @@
     python tools/compare.py CONFIG_A CONFIG_B --data DATA --seeds 0 1 2
 
 Each arm is a config, or the work folder of a finished training (or a folder
-of such, one a seed). Called again, it continues where it was. A run that fails
-is shown as failed; the others go on.
+of such, one a seed). An arm that is distilled from the config of another arm
+learns from that arm's run with the same seed. Called again, it continues where
+it was. A run that fails is shown as failed; the others go on.
 """
 
 import argparse
@@ -18,9 +19,11 @@ import tresnet_det  # noqa: F401  registers, allows safe checkpoint classes
 from mmengine.config import DictAction
 
 from tresnet_det.common.command_line import tell_user_errors
+from tresnet_det.common.errors import UserError
 from tresnet_det.comparison.estimate import plan_table
 from tresnet_det.comparison.plan import check_comparable, plan_arm
 from tresnet_det.comparison.report import write_report
+from tresnet_det.comparison.teachers import in_order, link_teachers
 from tresnet_det.comparison.training import evaluate, train
 
 
@@ -28,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('arms', type=Path, nargs=2, metavar='ARM')
+    parser.add_argument('arms', type=Path, nargs='+', metavar='ARM')
     parser.add_argument('--data', help="replaces the configs' data_root")
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument(
@@ -71,14 +74,15 @@ def main() -> None:
         plan_arm(arm, out_dir, args.seeds, args.data, args.cfg_options, args.gpus)
         for arm in args.arms
     ]
+    if len(arms) < 2:
+        raise UserError('a comparison needs two arms at least, got one')
     check_comparable(arms)
+    link_teachers(arms)
+    runs = in_order(arms)
     print(plan_table(arms, estimate=args.dry_run), flush=True)
     if args.dry_run:
         return
-    # Seed by seed, so that a comparison that is stopped has both arms.
-    for run in sorted(
-        (run for runs in arms for run in runs), key=lambda run: run.label
-    ):
+    for run in runs:
         state = run.state
         print(f'{run}: {state}', flush=True)
         try:

@@ -15,15 +15,20 @@ __all__ = [
     'CheckedRunner',
     'CheckpointError',
     'DeployedHook',
+    'DistillationHook',
     'FasterCocoEvalMetric',
+    'HeadSharing',
+    'HeadSharingClassifier',
     'InPlaceABN',
     'LoadReport',
+    'SharedHead',
     'StopOnNonFiniteHook',
     'SyncInPlaceABN',
     'TResNet',
     'TResNetClassifier',
     'UserError',
     'ValLossHook',
+    'VerificationMetric',
     '__version__',
     'load_pretrained',
 ]
@@ -40,7 +45,14 @@ try:
 
     from .common.errors import UserError
     from .deployment.deployed_hook import DeployedHook
+    from .distillation import (
+        DistillationHook,
+        HeadSharing,
+        HeadSharingClassifier,
+        SharedHead,
+    )
     from .evaluation.faster_coco import FasterCocoEvalMetric
+    from .evaluation.verification import VerificationMetric
     from .evaluation.visualizer import ManyClassesVisualizer
     from .models.abn import InPlaceABN, SyncInPlaceABN
     from .models.backbone import TResNet
@@ -62,7 +74,15 @@ try:
     # editable install are not; what is no pip package, as a module, it finds
     # by its path.
     MODULE2PACKAGE[__name__] = f'{__name__}.registry'
-    for _module in (InPlaceABN, SyncInPlaceABN, TResNet, TResNetClassifier):
+    for _module in (
+        HeadSharing,
+        HeadSharingClassifier,
+        InPlaceABN,
+        SharedHead,
+        SyncInPlaceABN,
+        TResNet,
+        TResNetClassifier,
+    ):
         # The root registry serves the other OpenMMLab libraries; a name with
         # the scope, 'mmdet.TResNet', is looked up in mmdet's own one only.
         MODELS.register_module(module=_module)

@@ -29,7 +29,7 @@ OF_TRESNET = [name for name in CONFIGS if '_tresnet-' in name]
 COCO = [
     name
     for name in CONFIGS
-    if name.endswith('_coco.py') and not name.startswith('paper/')
+    if name.endswith('_coco.py') and not name.startswith(('distillation/', 'paper/'))
 ]
 DETECTORS = {name.partition('_fpn_')[0]: name for name in reversed(COCO)}
 BUILT = sorted({*CONFIGS} - {*COCO} | {*DETECTORS.values()})

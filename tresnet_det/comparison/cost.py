@@ -63,6 +63,8 @@ class _Detector:
                 batches.append(next(iter(Runner.build_dataloader(loader, seed=0))))
         with DefaultScope.overwrite_default_scope('mmdet'):
             self.model: BaseModel = MODELS.build(deepcopy(cfg.model))
+        if getattr(self.model, 'distils', False):
+            self.model.teacher.untrained()  # as all are
         self.model.to(device)
         self.train_batch = self.model.data_preprocessor(batches[0], True)
         self.test_batch = self.model.data_preprocessor(batches[1], False)
@@ -81,9 +83,15 @@ class _Detector:
         self.model(**deepcopy(self.test_batch), mode='predict')
 
     def kept(self) -> float:
+        # A teacher's weights are there anyway, and kept by its frozen head.
+        teachers = []
+        if getattr(self.model, 'distils', False):
+            self.model.teacher.on(self.device)
+            teachers = self.model.teacher.weights()
         own = (
             *self.model.parameters(),
             *self.model.buffers(),
+            *teachers,
             self.train_batch['inputs'],
         )
         count = len(self.train_batch['inputs'])

@@ -50,7 +50,15 @@ _READ = frozenset(
 )
 # Within these: how a run is logged, and where its data lie, of which the
 # annotations are compared by content.
-_CIRCUMSTANCES = ('randomness.seed', 'default_hooks.logger', 'val_evaluator.ann_file')
+# A teacher's file is another for each seed; what it holds is compared when a
+# training goes on.
+_CIRCUMSTANCES = (
+    'randomness.seed',
+    'default_hooks.logger',
+    'val_evaluator.ann_file',
+    'model.teacher.checkpoint',
+    'model.student.checkpoint',
+)
 _PLACES = ('_scope_', '.data_root', '.ann_file')
 
 

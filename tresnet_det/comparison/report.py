@@ -6,6 +6,7 @@ import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from urllib.parse import quote
 
@@ -29,6 +30,7 @@ from .equality import dataset_of, differences, evaluator_of
 from .evaluation import Findings, read_findings
 from .plots import plot_curves, plot_precision
 from .run import Run
+from .teachers import pairs
 from .training import commit
 
 __all__ = ['spread', 'write_report']
@@ -197,9 +199,46 @@ def _cost_part(cfgs: Mapping[str, Config], repeats: int) -> list[str]:
         '',
         'Whole detectors with random weights, one process, in brackets '
         'the ratio to the first arm; times paired, '
-        f'{repeats} rounds, medians; on {_hardware()}.',
+        f'{repeats} rounds, medians; on {_hardware()}.'
+        + (
+            ' A step of a distilled arm includes its teacher; parameters and '
+            'inference are those of the student alone.'
+            if any('teacher' in cfg.model for cfg in cfgs.values())
+            else ''
+        ),
         '',
         *_cost_table(list(cfgs), costs),
+    ]
+
+
+def _teachers_part(
+    arms: Sequence[Sequence[Run]], of_arm: Mapping[str, Sequence[Findings]]
+) -> list[str]:
+    """Teacher and student side by side, where both are arms."""
+    rows = []
+    for student, teacher in pairs(arms):
+        means = []
+        for role, name in (('teacher', teacher), ('student', student)):
+            values = [[f.figures[k] for f in of_arm[name]] for k in COCO_FIGURES]
+            rows.append([f'{role} {name}', *map(_mean, values)])
+            means.append([statistics.mean(v) if v else -1.0 for v in values])
+        rows.append(
+            [
+                'student minus teacher',
+                *(
+                    f'{100 * (own - other):+.1f}' if min(own, other) >= 0 else 'n/a'
+                    for other, own in zip(*means)
+                ),
+            ]
+        )
+    if not rows:
+        return []
+    return [
+        '### Teachers and students',
+        '',
+        'Each student learned from the run of its teacher with the same seed.',
+        '',
+        *_table(['', *COCO_FIGURES], rows),
     ]
 
 
@@ -328,13 +367,12 @@ def write_report(
         'for that data and recipe.',
         '',
     ]
-    if len(names) == 2:
-        lines += [
-            _verdict(
-                names, [[f.figures['AP'] for f in of_arm[name]] for name in names]
-            ),
-            '',
-        ]
+    two = len(names) == 2
+    for pair in combinations(names, 2):
+        text = _verdict(pair, [[f.figures['AP'] for f in of_arm[n]] for n in pair])
+        lines += [text, ''] if two else [f'- {text}']
+    lines += [] if two else ['']
+    lines += _teachers_part(arms, of_arm)
     lines += ['### Each run', '', *_runs_table(arms, found)]
     classes = next((f.classes for f in found.values()), {})
     lines += [

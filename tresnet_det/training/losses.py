@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -82,7 +83,9 @@ def losses_of(model: BaseModel, batches: Iterable[dict]) -> dict[str, float]:
         model.data_preprocessor.pad_mask = True
         for batch in batches:
             data = model.data_preprocessor(batch, True)
-            _, parts = model.parse_losses(model(**data, mode='loss'))
+            # A student's further losses, its teacher's, are no task's.
+            loss = getattr(model, 'task_loss', partial(model, mode='loss'))
+            _, parts = model.parse_losses(loss(**data))
             count = len(data['inputs'])
             images += count
             for name, value in parts.items():

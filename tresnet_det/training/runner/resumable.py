@@ -11,6 +11,7 @@ from mmengine.dist import broadcast_object_list, get_rank, is_main_process, mast
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmengine.runner.priority import Priority
 from torch import nn
@@ -70,9 +71,15 @@ class ResumableRunner(Runner):
     def register_hooks(
         self, default_hooks: dict | None = None, custom_hooks: list | None = None
     ) -> None:
-        """Registers the hooks of the config and what resuming needs."""
+        """Registers the hooks of the config, what resuming needs, and what a
+        model needs beside it (``training_hooks()``)."""
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(IterationSeedHook())
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        known = {*map(type, self.hooks)}
+        for hook in getattr(model, 'training_hooks', list)():
+            if type(hook) not in known:
+                self.register_hook(hook)
 
     def register_hook(
         self, hook: Hook | dict, priority: str | int | Priority | None = None
