@@ -20,6 +20,7 @@ from mmengine.utils.dl_utils import collect_env
 
 from ..common.atomic import written_whole
 from ..common.errors import UserError
+from ..environment.versions import commit
 from ..evaluation.figures import COCO_FIGURES, draw_detections
 from .benchmark import ratio
 from .cost import Cost, measure_costs
@@ -27,7 +28,6 @@ from .equality import dataset_of, differences, evaluator_of
 from .evaluation import Findings, read_findings
 from .plots import plot_curves, plot_precision
 from .run import Run
-from .training import commit
 
 __all__ = ['spread', 'write_report']
 
