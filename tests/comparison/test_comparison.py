@@ -23,6 +23,7 @@ from tresnet_det.comparison.evaluation import read_findings
 from tresnet_det.comparison.plan import check_comparable, plan_arm
 from tresnet_det.comparison.run import Run
 from tresnet_det.data.demo_data import make_demo_data
+from tresnet_det.environment import versions
 from tresnet_det.evaluation.figures import COCO_FIGURES
 
 ROOT = Path(__file__).parents[2]
@@ -452,8 +453,8 @@ torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
 
 
 def test_commit_of_another_projects_clone_is_not_ours(tmp_path, monkeypatch):
-    assert ', commit ' in training.commit()
-    monkeypatch.setattr(training, 'PACKAGE', tmp_path / 'site')
+    assert ', commit ' in versions.commit()
+    monkeypatch.setattr(versions, 'PACKAGE', tmp_path / 'site')
     (tmp_path / 'site').mkdir()
     (tmp_path / 'site' / '__init__.py').touch()
     (tmp_path / 'tracked').touch()
@@ -463,7 +464,7 @@ def test_commit_of_another_projects_clone_is_not_ours(tmp_path, monkeypatch):
         ['-c', 'user.name=a', '-c', 'user.email=b', 'commit', '-qm', 'c'],
     ):
         subprocess.run(['git', *command], cwd=tmp_path, check=True)
-    assert ', commit ' not in training.commit()
+    assert ', commit ' not in versions.commit()
 
 
 def test_costs_that_cannot_be_measured_lose_nothing(written, arms, tmp_path):

@@ -82,13 +82,21 @@ def maps_of(model: nn.Module, x: Tensor, dtype: torch.dtype) -> Sequence[Tensor]
         return model(x)
 
 
-def train_step(model: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> None:
+def train_step(
+    model: nn.Module,
+    x: Tensor,
+    dtype: torch.dtype = torch.float32,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> None:
     """One forward and backward of a loss that reaches every map.
 
-    The loss is the sum of the maps' mean squares; gradients are dropped.
+    The loss is the sum of the maps' mean squares; gradients are dropped, after a step
+    of the optimizer if there is one.
     """
     maps = maps_of(model, x, dtype)
     torch.stack([y.float().square().mean() for y in maps]).sum().backward()
+    if optimizer is not None:
+        optimizer.step()
     model.zero_grad(set_to_none=True)
 
 

@@ -24,6 +24,7 @@ from ..common.atomic import written_whole
 from ..common.errors import UserError
 from ..common.markdown import as_code, as_code_block, as_text
 from ..common.paired import ratio
+from ..environment.versions import commit
 from ..evaluation.figures import COCO_FIGURES, draw_detections
 from .cost import Cost, measure_costs
 from .equality import dataset_of, differences, evaluator_of
@@ -31,7 +32,6 @@ from .evaluation import Findings, read_findings
 from .plots import plot_curves, plot_precision
 from .run import Run
 from .teachers import pairs
-from .training import commit
 
 __all__ = ['spread', 'write_report']
 

@@ -12,42 +12,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from pathlib import Path
 
 from ..common.atomic import written_whole
-from ..environment.versions import __version__
+from ..environment.versions import PACKAGE, commit
 from .equality import evaluator_of
 from .run import Run
 
-__all__ = ['commit', 'evaluate', 'train']
+__all__ = ['evaluate', 'train']
 
-PACKAGE = Path(__file__).parents[1]
 TOOLS = PACKAGE / '.mim' / 'tools'
 HEARTBEAT = 30  # seconds between looks at a run's log
-
-
-def commit() -> str:
-    """The version of this package and, in a clone of it, git's name of it."""
-
-    def git(*command: str) -> str:
-        try:
-            return subprocess.run(
-                ['git', *command],
-                cwd=PACKAGE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                check=True,
-            ).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):  # no git, no clone
-            return ''
-
-    version = f'tresnet_det {__version__}'
-    # An installed package may lie in another project's clone.
-    if not git('ls-files', '__init__.py'):
-        return version
-    described = git('describe', '--always', '--dirty', '--abbrev=10')
-    return f'{version}, commit {described}'
 
 
 @contextmanager

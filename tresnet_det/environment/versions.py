@@ -9,13 +9,23 @@ by import name.
 from __future__ import annotations
 
 import importlib
+import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-__all__ = ['OPERATORS', 'RANGES', '__version__', 'check_operators', 'check_versions']
+__all__ = [
+    'OPERATORS',
+    'RANGES',
+    '__version__',
+    'check_operators',
+    'check_versions',
+    'commit',
+]
 
 __version__ = '0.1.0'
+PACKAGE = Path(__file__).parents[1]
 
 RANGES = {  # in the order in which they import one another
     'torch': '>=2.1',
@@ -80,3 +90,27 @@ def check_operators() -> None:
             f'them fails with: {error} Either mmcv-lite is installed or an '
             f'mmcv that was built for another torch. To mend it: {OPERATORS}'
         ) from error
+
+
+def commit() -> str:
+    """The version of this package and, in a clone of it, git's name of it."""
+
+    def git(*command: str) -> str:
+        try:
+            return subprocess.run(
+                ['git', *command],
+                cwd=PACKAGE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                check=True,
+            ).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):  # no git, no clone
+            return ''
+
+    version = f'tresnet_det {__version__}'
+    # An installed package may lie in another project's clone.
+    if not git('ls-files', '__init__.py'):
+        return version
+    described = git('describe', '--always', '--dirty', '--abbrev=10')
+    return f'{version}, commit {described}'
