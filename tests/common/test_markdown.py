@@ -19,6 +19,8 @@ def test_a_cell_stays_a_cell(name):
 
 def test_plain_names_stay():
     assert as_text('traffic light 2') == 'traffic light 2'
+    assert as_text('seed_1') == 'seed_1'
+    assert as_text('_a_b_') == '\\_a_b\\_'
     assert as_code('a_b') == '`a_b`'
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -371,6 +372,18 @@ def test_report_averages_finished_runs_only(written):
     assert '| narrow | seed_1 | failed | 1 x 2 | - |' in text
     assert 'out of luck' in text
     assert 'AP' not in figures['narrow'][1]
+
+
+def test_names_of_classes_stay_in_their_cells(arms, data, tmp_path):
+    pretend(arms[0][0], 2, detections(data, 0))
+
+    def renamed(run):
+        return replace(read_findings(run), classes={'a|b\n<c> `d`': 0.5})
+
+    with patch.object(report, 'read_findings', renamed):
+        path = report.write_report(arms, tmp_path, 'x', repeats=0, max_images=0)
+    row = next(line for line in path.read_text().splitlines() if '50.0 | -' in line)
+    assert row == r'| a\|b \<c\> \`d\` | 50.0 | - |'
 
 
 def test_report_names_what_differs_and_what_is_not_ours(written):

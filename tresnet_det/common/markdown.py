@@ -5,7 +5,7 @@ import re
 __all__ = ['as_code', 'as_code_block', 'as_text']
 
 # What begins markup in GitHub's Markdown, within a line.
-_MARKUP = re.compile(r'([\\`*_{}\[\]<>&|~$#])')
+_MARKUP = re.compile(r'([\\`*{}\[\]<>&|~$#]|(?<![^\W_])_|_(?![^\W_]))')
 
 
 def as_text(text: object) -> str:
