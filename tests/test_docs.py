@@ -80,7 +80,17 @@ RUN_BY = {
     'counts_every_conv_whatever_the_norm',
     'python $MIM/analysis_tools/browse_dataset.py': 'tests/test_tools.py::test_browse_'
     'dataset',
-    # A snippet in Python that takes a checkpoint.
+    'python tools/deployment/detect.py': 'tests/deployment/test_runtime_pictures.py::'
+    'test_the_tool_needs_no_stack_and_no_bar',
+    'python tools/deployment/make_page.py': 'tests/deployment/test_browser.py::test_'
+    'the_tool_makes_the_page_and_makes_it_again',
+    'python tools/deployment/latency.py': 'tests/deployment/test_latency.py::test_'
+    'measures_all_in_one_run',
+    'python runtime.py': 'tests/deployment/test_runtime.py::test_runs_alone_beside_its_'
+    'model',
+    # Snippets in Python that take a checkpoint or an exported file.
+    'from runtime import Detector': 'tests/deployment/test_runtime.py::test_runs_alone_'
+    'beside_its_model',
     'from mmdet.apis import DetInferencer': 'tests/test_tools.py::test_inferencer',
 }
 MINE = ('configs/mine/', 'configs/own_data/mine')  # the reader's own
