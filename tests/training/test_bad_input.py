@@ -376,13 +376,13 @@ TRAINING = {  # what is wrong -> how it comes about, words of the error
             state(
                 lambda c: dict(
                     state_dict={
-                        f'a.{name}': value for name, value in c['state_dict'].items()
+                        f'{name}.a': value for name, value in c['state_dict'].items()
                     }
                 )
             )(b),
             line(f'load_from = {str(b.checkpoint)!r}')(b),
         ),
-        ['load_from', 'epoch_1.pth', 'no weight', 'file has a.backbone', 'init_cfg'],
+        ['load_from', 'epoch_1.pth', 'no weight', 'file has backbone', 'init_cfg'],
     ),
     'load_from other shapes': (
         lambda b: (

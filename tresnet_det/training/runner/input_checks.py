@@ -184,6 +184,13 @@ class InputCheckedRunner(Runner):
         model = self.model.module if is_model_wrapper(self.model) else self.model
         if revise_keys is None:  # else the caller knows the names of the file
             checkpoint = name_as_model(checkpoint, model, filename)
+        training = isinstance(self._train_loop, BaseLoop)
+        check_fit(
+            model,
+            checkpoint,
+            filename,
+            wholly=(self._resume or not training) and not self._partly,
+        )
         self._check_states(checkpoint, filename)
         # Before the weights are there, as in mmengine.
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
@@ -192,13 +199,6 @@ class InputCheckedRunner(Runner):
         )
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
-        training = isinstance(self._train_loop, BaseLoop)
-        check_fit(
-            model,
-            checkpoint,
-            filename,
-            wholly=(self._resume or not training) and not self._partly,
-        )
         return checkpoint
 
     def resume(
