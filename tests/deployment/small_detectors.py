@@ -51,6 +51,8 @@ def detector_config(head: str) -> Config:
     return cfg
 
 
-def small_detector(head: str) -> nn.Module:
+def small_detector(head: str, seed: int = 1) -> nn.Module:
     init_default_scope('mmdet')
-    return shaken(MODELS.build(detector_config(head).model))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return shaken(MODELS.build(detector_config(head).model))
