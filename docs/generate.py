@@ -26,6 +26,7 @@ NAV = {
         'compare',
         'distillation',
         'deployment',
+        'deployment_runtime',
     ],
     'How it works': [
         'architecture',
