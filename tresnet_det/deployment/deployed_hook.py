@@ -16,8 +16,7 @@ __all__ = ['DeployedHook']
 class DeployedHook(Hook):
     """Tests a detector whose norms are folded into its convs, see `deployed`.
 
-    Put it into a config, or on the command line of tools/test.py:
-    ``--cfg-options custom_hooks="[dict(type='DeployedHook')]"``. Training and
+    Put ``custom_hooks = [dict(type='DeployedHook')]`` into a config. Training and
     its validation are left alone. It runs after EMAHook has put in the
     averaged weights.
     """
