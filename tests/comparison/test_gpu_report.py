@@ -1,6 +1,7 @@
 """The GPU's report in its short form, on the CPU, and what it is made of."""
 
 import runpy
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -36,6 +37,31 @@ def test_short_form(monkeypatch, tmp_path):
 def test_no_time(monkeypatch, tmp_path):
     text = report(monkeypatch, tmp_path, '--device', 'cpu', '--minutes', '0')
     assert 'since 0 minutes were over: TResNet-M, kept, float32 to FCOS' in text
+
+
+WITHOUT_THE_STACK = """
+import importlib.util, runpy, sys
+STACK = 'mmengine', 'mmcv', 'mmdet'
+find_spec = importlib.util.find_spec
+class Absent:
+    def find_spec(self, name, *_):
+        if name.partition('.')[0] in STACK:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+importlib.util.find_spec = lambda name: None if name in STACK else find_spec(name)
+sys.argv = ['gpu_report.py', '--device', 'cpu', '--minutes', '0', '--out', sys.argv[2]]
+runpy.run_path(TOOL, run_name='__main__')
+"""
+
+
+def test_torch_is_enough(tmp_path):
+    script = WITHOUT_THE_STACK.replace('TOOL', repr(str(TOOL)))
+    out = tmp_path / 'report.md'
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', script, '', out], check=True)
+    text = out.read_text()
+    assert '| network, InPlaceABN | float32 |' in text and '**no**' not in text
+    assert '- what needs mmengine: not installed' in text
+    assert '- FCOS: MMDetection is not there' in text
 
 
 def test_no_gpu_is_told(monkeypatch, tmp_path):

@@ -15,7 +15,7 @@ from official import fill, golden, official_shapes
 from timm.models.tresnet import checkpoint_filter_fn
 
 from tresnet_det import InPlaceABN, TResNet
-from tresnet_det.models.backbone import BasicBlock, Bottleneck, _Norms
+from tresnet_det.models.network import BasicBlock, Bottleneck, _Norms
 from tresnet_det.weights.formats import from_ours, to_ours
 
 BN, ABN = dict(type='BN'), dict(type='InPlaceABN')

@@ -17,8 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..common.errors import UserError
 from ..models.abn import InPlaceABN
-from ..models.backbone import BasicBlock, Bottleneck, TResNet
+from ..models.backbone import TResNet
 from ..models.layers import BlurPool, SpaceToDepth, SqueezeExcite
+from ..models.network import BasicBlock, Bottleneck
 
 __all__ = ['DeployedTResNet', 'activation_of', 'folded_conv']
 

@@ -14,7 +14,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from ...models.abn import InPlaceABN, SyncInPlaceABN
-from ...models.backbone import TResNet
+from ...models.network import Network
 
 __all__ = ['LIMITS', 'Parity', 'compare_with_cpu']
 
@@ -80,7 +80,7 @@ def _parts(width: int) -> Iterator[tuple[str, Callable[[], nn.Module], tuple, bo
             )
     arch = dict(depths=(1, 1, 1, 1), width=width)
     for kind in NORMS:
-        whole = TResNet(arch, norm_cfg=dict(type=kind), norm_eval=False).train()
+        whole = Network(arch, norm_cfg=dict(type=kind), norm_eval=False).train()
         yield f'BasicBlock, {kind}', lambda m=whole: m.layer1[0], shape, True  # type: ignore
         yield (
             f'Bottleneck, {kind}',

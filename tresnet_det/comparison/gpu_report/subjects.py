@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch.nn as nn
 
-from ...models.backbone import TResNet
+from ...models.network import Network
 
 __all__ = ['Subject', 'subjects']
 
@@ -37,7 +37,7 @@ _RESNET = dict(train='805', infer='2830', batch='288')
 
 
 def _ours(arch: str) -> nn.Module:
-    return TResNet(arch, norm_eval=False).train()
+    return Network(arch, norm_eval=False).train()
 
 
 def _timm(arch: str) -> nn.Module:
