@@ -6,8 +6,9 @@ ReLU.
 """
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -23,6 +24,13 @@ __all__ = ['InPlaceABN', 'SyncInPlaceABN']
 ACTIVATIONS = ('leaky_relu', 'identity')
 Maybe = Tensor | None
 Bound = tuple[Maybe, Maybe, Maybe, Maybe, bool, float, float, Group]
+
+
+class Look(NamedTuple):
+    """Channels that keep their input, and the state in which they do."""
+
+    state: tuple
+    kept: list[int]
 
 
 def check_slope(slope: float) -> None:
@@ -77,6 +85,7 @@ class InPlaceABN(_BatchNorm):
 
     eps = GuardedEps()
     _eps: float
+    look: Look | None = None
 
     def __init__(
         self,
@@ -156,7 +165,24 @@ class InPlaceABN(_BatchNorm):
         and converted, and save memory all the same.
         """
         self._check_input_dim(x)
-        return activated_batch_norm(x, *self.bind(), slope)
+        bound, kept = self.bind(), None
+        if self.look is not None and slope is not None:
+            state = self.look_state(bound[0], bound[1], slope, x.dtype)
+            kept = self.look.kept if self.look.state == state else None
+        return activated_batch_norm(x, *bound, slope, kept)
+
+    def is_undone(self) -> bool:
+        """Whether a backward computes the input from the output."""
+        batch = self.training or self.running_mean is None
+        return batch or (self.weight is not None and self.weight.requires_grad)
+
+    @staticmethod
+    def look_state(
+        weight: Maybe, bias: Maybe, slope: float, dtype: torch.dtype
+    ) -> tuple:
+        """All on which it depends which channels keep their input."""
+        tensors = [(t.data_ptr(), t._version) for t in (weight, bias) if t is not None]
+        return (slope, dtype, *tensors)
 
     def forward_gated(self, x: Tensor, gate: Callable[[Tensor], Tensor]) -> Tensor:
         """The norm's output times ``gate`` of it, keeping ``x`` alone.

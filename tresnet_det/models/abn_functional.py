@@ -20,7 +20,7 @@ channel keeps its input; `recoverable` is the one rule that decides, and every
 gradient is that of batch norm and activation, gamma 0 included.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ __all__ = [
     'gated_batch_norm',
     'plain',
     'recoverable',
+    'unrecoverable',
 ]
 
 # A rounding error in y grows by 1 + |beta / gamma| when it is undone: at
@@ -67,6 +68,34 @@ def recoverable(
     underflow = info.smallest_normal / slope  # = subnormal / (slope * eps)
     least = (bias.abs() / MAX_AMPLIFICATION).clamp(min=max(MIN_GAMMA, underflow))
     return weight.abs() >= least
+
+
+def unrecoverable(
+    norms: Sequence[tuple[Tensor | None, Tensor | None, float]], dtype: torch.dtype
+) -> list[list[int]]:
+    """The channels of each norm that keep their input, by one read of values.
+
+    Args:
+        norms: gamma and beta of shape (C,), or None for 1 and 0, and the slope.
+        dtype: type of the maps y.
+    """
+    known = [
+        (w, w.new_zeros(w.shape) if b is None else b, s)
+        for w, b, s in norms
+        if w is not None
+    ]
+    if not known:
+        return [[] for _ in norms]
+    masks = [~recoverable(weight, bias, slope, dtype) for weight, bias, slope in known]
+    # The read: one device waits here.  A copy also where all is on the CPU.
+    flags = torch.cat([m.to(masks[0].device) for m in masks]).to('cpu', copy=True)
+    channels = iter(flags.split([len(m) for m in masks]))
+    if not any(flags.tolist()):
+        return [[] for _ in norms]
+    return [
+        [] if weight is None else next(channels).nonzero()[:, 0].tolist()
+        for weight, _, _ in norms
+    ]
 
 
 def batch_norm(
@@ -223,6 +252,7 @@ class _ActivatedBatchNorm(torch.autograd.Function):
         eps: float,
         group: Group,
         slope: float,
+        kept: list[int] | None,
     ) -> Tensor:
         y, mean, invstd = batch_norm(
             x, weight, bias, running_mean, running_var, training, momentum, eps, group
@@ -230,11 +260,13 @@ class _ActivatedBatchNorm(torch.autograd.Function):
         F.leaky_relu_(y, slope)
         gamma = torch.ones_like(invstd) if weight is None else weight
         beta = torch.zeros_like(mean) if bias is None else bias
-        # The one look at values: a device synchronises here.
-        kept = (~recoverable(gamma, beta, slope, x.dtype)).nonzero()[:, 0]
-        ctx.save_for_backward(
-            y, x.index_select(1, kept), kept, gamma, beta, mean, invstd
-        )
+        # At fixed statistics the input's gradient needs no value of the input.
+        ctx.undone = training or ctx.needs_input_grad[1]
+        if kept is None and ctx.undone:
+            (kept,) = unrecoverable([(weight, bias, slope)], x.dtype)
+        index = torch.tensor(kept, device=x.device) if kept and ctx.undone else None
+        kept_x = None if index is None else x.index_select(1, index)
+        ctx.save_for_backward(y, kept_x, index, gamma, beta, mean, invstd)
         ctx.training, ctx.slope, ctx.group = training, slope, group
         return y
 
@@ -245,10 +277,12 @@ class _ActivatedBatchNorm(torch.autograd.Function):
         dtype = invstd.dtype
         gamma, beta = gamma.to(dtype), beta.to(dtype)
         grad = torch.ops.aten.leaky_relu_backward(grad, y, ctx.slope, True)
-        source = F.leaky_relu(y, 1 / ctx.slope)  # the inverse is one, too
-        source_mean, source_invstd = beta, 1 / gamma
-        scale = gamma * gamma * invstd
-        if len(kept):
+        source, source_mean, source_invstd, scale = y, mean, invstd, gamma
+        if ctx.undone:
+            source = F.leaky_relu(y, 1 / ctx.slope)  # the inverse is one, too
+            source_mean, source_invstd = beta, 1 / gamma
+            scale = gamma * gamma * invstd
+        if kept is not None:
             source.index_copy_(1, kept, kept_x)
             source_mean, source_invstd, scale = (
                 a.index_copy(0, kept, b[kept])
@@ -264,7 +298,7 @@ class _ActivatedBatchNorm(torch.autograd.Function):
             ctx.needs_input_grad[:3],
             ctx.group,
         )
-        return (*grads, *[None] * 7)
+        return (*grads, *[None] * 8)
 
 
 class _BatchNorm(torch.autograd.Function):
@@ -366,6 +400,7 @@ def activated_batch_norm(
     eps: float,
     group: Group = None,
     slope: float | None = None,
+    kept: list[int] | None = None,
 ) -> Tensor:
     """Batch norm and leaky ReLU; keeps one map for backward.
 
@@ -376,6 +411,7 @@ def activated_batch_norm(
     Args:
         slope: Slope of the leaky ReLU for negative values, above 0, or None
             for no activation.  For the others see `batch_norm`.
+        kept: What `unrecoverable` says of this norm; None to ask it here.
 
     Returns:
         Map of the shape, dtype and memory format of ``x``.
@@ -395,7 +431,7 @@ def activated_batch_norm(
     args = (x, weight, bias, running_mean, running_var, training, momentum, eps, group)
     if slope is None:
         return _BatchNorm.apply(*args)[0]
-    return _ActivatedBatchNorm.apply(*args, slope)
+    return _ActivatedBatchNorm.apply(*args, slope, kept)
 
 
 def gated_batch_norm(

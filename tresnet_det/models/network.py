@@ -5,7 +5,7 @@ arXiv:2003.13630, sections 2 and 3; where paper and official code differ (the
 stem is a 3x3 conv, not 1x1), the code and so the published weights decide.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..weights.archs import ARCHS, Arch
 from .abn import InPlaceABN, SyncInPlaceABN, check_slope
 from .bypass import may_bypass, norm_act
 from .layers import BlurPool, SpaceToDepth, SqueezeExcite
+from .looks import looked_at
 from .recompute import gated_conv_norm
 from .tracing import scriptable, torch_operators_wanted
 
@@ -95,22 +96,36 @@ class _SameStatistics:
     """
 
     def __init__(self, block: nn.Module) -> None:
-        self.norms = [m for m in block.modules() if isinstance(m, _BatchNorm)]
+        self.norms: list[Any] = [
+            m for m in block.modules() if isinstance(m, _BatchNorm)
+        ]
+        # What the first forward knows of the norms' values, the second does.
+        self.looks = [getattr(m, 'look', None) for m in self.norms]
 
     def __enter__(self) -> None:
-        self.kept = [(m.momentum, m.num_batches_tracked) for m in self.norms]
-        for norm in self.norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
+        self.kept = [
+            (m.momentum, m.num_batches_tracked, getattr(m, 'look', None))
+            for m in self.norms
+        ]
+        for norm, look in zip(self.norms, self.looks):
+            self._set(norm, 0.0, None, look)
 
     def __exit__(self, *_: object) -> None:
-        for norm, (momentum, count) in zip(self.norms, self.kept):
-            norm.momentum, norm.num_batches_tracked = momentum, count
+        for norm, kept in zip(self.norms, self.kept):
+            self._set(norm, *kept)
+
+    @staticmethod
+    def _set(norm: Any, momentum: float, count: Tensor | None, look: Any) -> None:
+        norm.momentum, norm.num_batches_tracked = momentum, count
+        if isinstance(norm, InPlaceABN):
+            norm.look = look
 
 
 class _Block(nn.Module):
     """What both residual blocks share: the sum, and what may be recomputed."""
 
     expansion: int
+    activated: tuple[str, ...]  # the norms that act follows
 
     def __init__(
         self,
@@ -157,6 +172,7 @@ class BasicBlock(_Block):
     """3x3 conv, 3x3 conv, squeeze-and-excitation (stages 1 and 2)."""
 
     expansion = 1
+    activated = ('bn1',)
 
     def __init__(
         self,
@@ -190,6 +206,7 @@ class Bottleneck(_Block):
     """1x1 conv, 3x3 conv, squeeze-and-excitation, 1x1 conv."""
 
     expansion = 4
+    activated = ('bn1', 'bn2')
 
     def __init__(
         self,
@@ -341,7 +358,25 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = _whole_blocks(x, self.in_channels)
-        x = norm_act(self.bn1, self.act, self.conv1(self.space_to_depth(x)))
+        x = self.conv1(self.space_to_depth(x))
+        if torch_operators_wanted() or not torch.is_grad_enabled():
+            return self._maps(x)
+        with looked_at(self._activated(), x.dtype):
+            return self._maps(x)
+
+    def _activated(self) -> Iterator[tuple[InPlaceABN, float]]:
+        """The norms that take in a leaky ReLU, and its slopes."""
+        pairs: list[tuple[nn.Module, nn.LeakyReLU]] = [(self.bn1, self.act)]
+        for block in (b for stage in self.stages for b in stage.children()):
+            if isinstance(block, _Block):
+                pairs += [(getattr(block, name), block.act) for name in block.activated]
+        for norm, act in pairs:
+            if may_bypass(norm, act):
+                yield norm, act.negative_slope
+
+    def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """All that follows the first conv."""
+        x = norm_act(self.bn1, self.act, x)
         outs = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
