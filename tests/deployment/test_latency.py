@@ -140,12 +140,6 @@ def test_ways_of_torch_detect_what_mmdetection_does(images, way, models, monkeyp
         assert found.pred_instances.bboxes.isfinite().all()
 
 
-def test_what_is_not_there_is_left_out(monkeypatch):
-    monkeypatch.setitem(latency.sys.modules, 'tresnet_det.deployment.folding', None)
-    with pytest.raises(UserError, match='folding is not there'):
-        latency._folded(None)
-
-
 def test_nothing_to_measure_is_an_error(images, tmp_path):
     raw = write_stub(tmp_path / 'raw.onnx', kind='raw')
     with pytest.raises(UserError, match="nothing could be measured: .*'raw' outputs"):

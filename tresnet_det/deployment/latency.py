@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import import_module
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from mmengine.model import BaseModel
 from ..common.errors import UserError
 from ..common.paired import Seconds, paired_rounds, ratio
 from . import runtime
+from .folding import deployed
 from .runtime import Detector, prepare, read_image
 
 __all__ = ['TORCH_WAYS', 'Row', 'Subject', 'first_detection', 'measure', 'table']
@@ -76,14 +76,6 @@ def _plain(model: BaseModel) -> BaseModel:
     return model
 
 
-def _folded(model: BaseModel) -> BaseModel:
-    try:
-        folding = import_module('.folding', __package__)
-    except ImportError as error:
-        raise UserError(f'folding is not there ({error})') from error
-    return folding.deployed(model)
-
-
 def _compiled(model: BaseModel) -> BaseModel:
     """All that is not per image: backbone, neck and the head's convs."""
     model = deepcopy(model)
@@ -98,10 +90,10 @@ def _compiled(model: BaseModel) -> BaseModel:
 # Name -> what is done to the model, and half precision or not.
 TORCH_WAYS: dict[str, tuple[Callable[[BaseModel], BaseModel], bool]] = {
     'MMDetection': (_plain, False),
-    'folded': (_folded, False),
+    'folded': (deployed, False),
     'torch.compile': (_compiled, False),
     'bfloat16': (_plain, True),
-    'folded, bfloat16': (_folded, True),
+    'folded, bfloat16': (deployed, True),
 }
 
 
