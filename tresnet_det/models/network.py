@@ -359,7 +359,7 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = _whole_blocks(x, self.in_channels)
         x = self.conv1(self.space_to_depth(x))
-        if torch_operators_wanted() or not torch.is_grad_enabled():
+        if torch_operators_wanted() or x.is_meta or not torch.is_grad_enabled():
             return self._maps(x)
         with looked_at(self._activated(), x.dtype):
             return self._maps(x)
