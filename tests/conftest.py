@@ -37,5 +37,7 @@ def own_visualizer():
     """mmengine keeps visualizers by name: the next test's run would write
     into the folder of this one's, which may be gone."""
     yield
-    for visualizer in (Visualizer, *Visualizer.__subclasses__()):
+    kinds = [Visualizer]
+    for visualizer in kinds:
+        kinds += visualizer.__subclasses__()
         visualizer._instance_dict.clear()

@@ -80,6 +80,14 @@ RUN_BY = {
     'counts_every_conv_whatever_the_norm',
     'python $MIM/analysis_tools/browse_dataset.py': 'tests/test_tools.py::test_browse_'
     'dataset',
+    'python tools/deployment/export.py': 'tests/deployment/test_export.py::test_the_'
+    'commands',
+    'python tools/deployment/verify.py': 'tests/deployment/test_export.py::test_the_'
+    'commands',
+    'python tools/dataset_converters/coco_mend.py': 'tests/data/test_mending.py::'
+    'test_tool',
+    'python tools/model_converters/publish_model.py': 'tests/weights/test_publish.py::'
+    'test_tool',
     'python tools/deployment/detect.py': 'tests/deployment/test_runtime_pictures.py::'
     'test_the_tool_needs_no_stack_and_no_bar',
     'python tools/deployment/make_page.py': 'tests/deployment/test_browser.py::test_'

@@ -2,7 +2,9 @@
 
 import json
 import os
+import runpy
 import stat
+import sys
 
 import numpy as np
 import pytest
@@ -63,7 +65,9 @@ def made(tmp_path_factory):
     from mmengine.registry import init_default_scope
 
     init_default_scope('mmdet')
-    model = shaken(MODELS.build(Config.fromfile(config).model))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = shaken(MODELS.build(Config.fromfile(config).model))
     checkpoint = root / 'weights.pth'
     torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
     detector = load_detector(config, checkpoint, None)
@@ -92,6 +96,27 @@ def quick(made, monkeypatch):
         return model, made['remarks']['maps']
 
     monkeypatch.setattr(exporting, 'as_onnx', again)
+
+
+def test_the_commands(made, quick, tmp_path, monkeypatch, capsys):
+    def call(tool, *arguments):
+        path = ROOT / 'tools' / 'deployment' / tool
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+        runpy.run_path(str(path), run_name='__main__')
+        return capsys.readouterr().out
+
+    config, checkpoint, file = made['config'], made['checkpoint'], tmp_path / 'a.onnx'
+    told = call('export.py', config, checkpoint, file, '--num-images', 1)
+    assert 'AP' in told and [path.name for path in tmp_path.iterdir()] == ['a.onnx']
+    assert 'as it was verified; not compared again' in call('verify.py', file)
+    options = '--num-images', 1, '--sizes', '33x47', '--batches', 1, 2
+    told = call('verify.py', file, config, checkpoint, *options)
+    assert '2x33x47' in told and told.endswith(': verified\n')
+    with pytest.raises(SystemExit, match='error: .*another checkpoint'):
+        other = tmp_path / 'other.pth'
+        weights = torch.load(checkpoint, weights_only=True)
+        torch.save(dict(weights, meta=dict(epoch=1)), other)
+        call('verify.py', file, config, other)
 
 
 def test_what_was_verified_stands_in_the_file(made):

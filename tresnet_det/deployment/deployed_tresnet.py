@@ -40,7 +40,7 @@ def folded_conv(conv: nn.Conv2d, norm: _BatchNorm) -> nn.Conv2d:
             'folded into a conv; train with track_running_stats=True'
         )
     mean, var = norm.running_mean.double(), norm.running_var.double()
-    scale = (var + norm.eps).rsqrt()
+    scale = (var + float(norm.eps)).rsqrt()
     if norm.weight is not None:
         scale = scale * norm.weight.double()
     bias = torch.zeros_like(mean) if conv.bias is None else conv.bias.double()

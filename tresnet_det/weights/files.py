@@ -6,6 +6,7 @@ Whatever goes wrong is a :class:`CheckpointError` that says what came, what
 was expected and how to mend it.
 """
 
+import json
 import re
 import zlib
 from collections.abc import Mapping
@@ -217,13 +218,23 @@ def write_weights(
             if path.suffix == '.safetensors':
                 # 'format' is what other libraries ask such a file for.
                 # Its save_file makes a file that nobody else may read.
-                part.write_bytes(
-                    save(
-                        {key: value.contiguous() for key, value in state.items()},
-                        {'format': 'pt', **meta},
-                    )
+                written = save(
+                    {key: value.contiguous() for key, value in state.items()},
+                    {'format': 'pt', **meta},
                 )
+                part.write_bytes(_with_sorted_header(written))
             else:
                 torch.save({wrapper: state, 'meta': dict(meta)}, part)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f'{path} cannot be written: {error}') from error
+
+
+def _with_sorted_header(written: bytes) -> bytes:
+    """The same weights as the same bytes: safetensors writes remarks in any order."""
+    size = int.from_bytes(written[:8], 'little')
+    header = json.loads(written[8 : 8 + size])
+    remarks = header.pop('__metadata__')
+    header = {'__metadata__': dict(sorted(remarks.items())), **header}
+    text = json.dumps(header, separators=(',', ':'), ensure_ascii=False).encode()
+    text += b' ' * (-len(text) % 8)  # the weights begin at a multiple of 8
+    return len(text).to_bytes(8, 'little') + text + written[8 + size :]
