@@ -41,3 +41,23 @@ def own_visualizer():
     for visualizer in kinds:
         kinds += visualizer.__subclasses__()
         visualizer._instance_dict.clear()
+
+
+# Files that take a minute or more begin first.
+LONG_FILES = (
+    'test_tools',
+    'test_comparison',
+    'test_loops',
+    'test_config_steps',
+    'test_export',
+    'test_distilled_runs',
+    'test_abn_sync',
+    'test_tracing',
+    'test_wheel',
+    'test_runner',
+    'test_checkpoint_parity',
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in LONG_FILES)

@@ -5,6 +5,7 @@ its own optimizer wrapper. Only what costs time is smaller: one block a stage,
 the scales of the pipelines, how many boxes are sampled and kept.
 """
 
+import re
 from copy import deepcopy
 from functools import partial
 
@@ -156,8 +157,17 @@ def check_prediction(cfg, model, loader):
     assert 'coco/bbox_mAP' in evaluator.evaluate(len(results))
 
 
+# Other archs and schedules of what is tried at once; all are with -m long.
+VARIANT = re.compile('tresnet-(l|xl|v2_l)_|_(2x|20e|ms-[^_]*)_')
+
+
 @pytest.mark.parametrize(
-    'name', [name for name in CONFIGS if not any(arm in name for arm in ARMS)]
+    'name',
+    [
+        pytest.param(name, marks=[pytest.mark.long] if VARIANT.search(name) else [])
+        for name in CONFIGS
+        if not any(arm in name for arm in ARMS)
+    ],
 )
 def test_trains_a_step_and_predicts(name, folder):
     init_default_scope('mmdet')

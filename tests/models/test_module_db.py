@@ -21,6 +21,8 @@ from tresnet_det import InPlaceABN, SyncInPlaceABN
 common = pytest.importorskip(
     'torch.testing._internal.common_modules', exc_type=ImportError
 )
+# Importing it forbids all who come later to set flags of cudnn.
+setattr(torch.backends, '__allow_nonbracketed_mutation_flag', True)  # noqa: B010
 
 CLASSES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 OURS = tuple(
