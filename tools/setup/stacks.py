@@ -54,6 +54,7 @@ STACKS = {
                 'numpy': '1.26.4',
                 'opencv-python': '4.11.0.86',
                 'opencv-python-headless': '4.11.0.86',
+                'ml_dtypes': '0.5.4',
             },
         ),
         # The maintained fork, on the newest torch.
