@@ -166,6 +166,7 @@ def test_trains(installed, tmp_path):
     assert all(installed in Path(path).parents for path in imported)
 
 
+@pytest.mark.long
 def test_configs_resolve_in_the_source_tree():
     printed = run(
         '-W',

@@ -148,6 +148,7 @@ def test_killed_and_resumed(root, whole):
     assert not names and count > 100
 
 
+@pytest.mark.long
 def test_a_plain_run_is_not_resumed_with_a_teacher(root):
     train(plain(root, 'resumed'))
     cfg = distilled(root, 'resumed')
@@ -210,6 +211,7 @@ def test_two_processes_equal_one(root):
     assert all(value > 0 for value in first)
 
 
+@pytest.mark.long
 def test_a_teacher_is_trained_with_the_students_head(root):
     """Even where the weights that it starts from have another."""
     cfg = plain(root, 'shared')

@@ -90,6 +90,7 @@ def test_export_at_every_size():
     assert_same(program.module(), model, [s for s in SIZES if min(s[2:]) > 32])
 
 
+@pytest.mark.long
 def test_dynamic_compiler_makes_few_graphs():
     """One graph for all sizes, but for batches and maps of one."""
     graphs = []

@@ -41,7 +41,14 @@ def close(ours, theirs, tolerance=1e-10):
     assert (ours - theirs).abs().max() < tolerance * theirs.abs().max()
 
 
-@pytest.fixture(scope='module', params=ARCHS)
+# XL differs from L by its width and depth alone.
+@pytest.fixture(
+    scope='module',
+    params=[
+        pytest.param(arch, marks=[pytest.mark.long] if arch == 'xl' else [])
+        for arch in ARCHS
+    ],
+)
 def theirs(request, tmp_path_factory):
     """timm's model, drawn weights, and files of them in every format."""
     arch = request.param
