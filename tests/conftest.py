@@ -17,6 +17,8 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 torch.set_num_threads(1)
 
+START = os.getcwd()
+
 # The same few cases in every run; HYPOTHESIS_PROFILE=long draws new ones.
 settings.register_profile(
     'short',
@@ -43,21 +45,8 @@ def own_visualizer():
         visualizer._instance_dict.clear()
 
 
-# Files that take a minute or more begin first.
-LONG_FILES = (
-    'test_tools',
-    'test_comparison',
-    'test_loops',
-    'test_config_steps',
-    'test_export',
-    'test_distilled_runs',
-    'test_abn_sync',
-    'test_tracing',
-    'test_wheel',
-    'test_runner',
-    'test_checkpoint_parity',
-)
-
-
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.stem not in LONG_FILES)
+@pytest.fixture(autouse=True)
+def own_folder():
+    """A test that goes into a folder of its own does not leave the next one in it."""
+    yield
+    os.chdir(START)

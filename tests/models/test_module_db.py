@@ -22,7 +22,9 @@ common = pytest.importorskip(
     'torch.testing._internal.common_modules', exc_type=ImportError
 )
 # Importing it forbids all who come later to set flags of cudnn.
-setattr(torch.backends, '__allow_nonbracketed_mutation_flag', True)  # noqa: B010
+torch.backends.disable_global_flags.__globals__[
+    '__allow_nonbracketed_mutation_flag'
+] = True
 
 CLASSES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 OURS = tuple(
