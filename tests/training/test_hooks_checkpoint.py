@@ -76,7 +76,9 @@ def test_oldest_goes_after_the_new_one_is_whole(tmp_path):
     ],
 )
 def test_gradients_on_their_way_are_in_no_checkpoint(tmp_path, caplog, hook, every):
-    Run(tmp_path, **dict(dict(interval=1), **hook))
+    Run.logger.disabled = False  # a library's set-up of logging disables others
+    with caplog.at_level(logging.WARNING, logger=Run.logger.name):
+        Run(tmp_path, **dict(dict(interval=1), **hook))
     assert bool(caplog.messages) == bool(every)
     assert not every or f'written every {every} iterations' in caplog.text
 
