@@ -4,7 +4,7 @@
 
 Whatever a file holds, reading, loading and converting it give a result or a
 CheckpointError, a failed load leaves the model as it was, and nothing that a
-pickle asks for is run. tests/test_fuzz.py tries a few files, this command as
+pickle asks for is run. tests/models/test_fuzz.py tries a few files, this command as
 many as the minutes allow; the last one stays if the process is killed.
 """
 

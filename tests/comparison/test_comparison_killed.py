@@ -2,7 +2,7 @@
 
 Takes minutes, so it runs only when asked for:
 
-    .venv/bin/python -m pytest -m long tests/test_comparison_killed.py
+    .venv/bin/python -m pytest -m long tests/comparison/test_comparison_killed.py
 """
 
 import json

@@ -5,7 +5,7 @@ against torch 2.14.1 once `torch.has_cuda`, which is gone from torch, is
 replaced by False in its setup.py:
 
     python setup.py build_ext --inplace
-    PYTHONPATH=. python -m pytest .../tests/test_abn_peer.py
+    PYTHONPATH=. python -m pytest .../tests/models/test_abn_peer.py
 """
 
 import pytest

@@ -3,7 +3,7 @@
     python tools/analysis_tools/flops_table.py [CONFIG ...] [--size 800 1280]
 
 Without a config: FCOS and RetinaNet with ResNet-50 and every TResNet. What is
-counted stands in tresnet_det/flops.py.
+counted stands in tresnet_det/comparison/flops.py.
 """
 
 import argparse

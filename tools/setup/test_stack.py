@@ -64,7 +64,7 @@ def counts(suite: Mapping[str, str]) -> str:
 
 
 def row(stack: Stack, result: str, day: datetime.date) -> str:
-    """As tresnet_det/tested.py writes it, which imports nothing here."""
+    """As tresnet_det/environment/tested.py writes it, which imports nothing here."""
     pins, fork = stack.pins(), 'onedl-' if stack.extra == 'onedl' else ''
     mmdet = 'onedl-mmdetection' if fork else 'mmdet'
     versions = ', '.join(
