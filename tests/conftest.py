@@ -17,8 +17,6 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 torch.set_num_threads(1)
 
-START = os.getcwd()
-
 # The same few cases in every run; HYPOTHESIS_PROFILE=long draws new ones.
 settings.register_profile(
     'short',
@@ -48,5 +46,6 @@ def own_visualizer():
 @pytest.fixture(autouse=True)
 def own_folder():
     """A test that goes into a folder of its own does not leave the next one in it."""
+    before = os.getcwd()
     yield
-    os.chdir(START)
+    os.chdir(before)
