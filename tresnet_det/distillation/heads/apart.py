@@ -1,75 +1,150 @@
-"""Dense heads taken apart: FCOS, RetinaNet, ATSS, GFL.
+"""Heads taken apart: layers that a student may keep, and a rest.
 
-All have a tower of convs for classes, ``cls_convs``, and one for boxes,
-``reg_convs``, which every level's map passes, and predictors after them.
+Dense heads have a tower of convs for classes and one for boxes, an RPN and the
+box head of a two-stage detector one for both. Predictors come after them.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..training.seeding import fixed_draws
+from ...training.seeding import fixed_draws
 
 __all__ = [
-    'Dense',
     'Seen',
-    'decoded',
-    'dense',
+    'depth_of',
     'family_of',
-    'in_pixels',
     'rest_of',
+    'rest_parts',
     'shuffled',
+    'towers_of',
     'watched',
+    'width_after',
 ]
 
 
-def family_of(head: Any) -> type | None:
-    """Which of the four a head computes as; None for any other."""
+@cache
+def _families() -> dict[type, tuple[tuple[str, ...], ...]]:
+    """Kinds of heads, and the lists of layers that make each of its towers."""
     # Late: it imports all of MMDetection's models.
-    from mmdet.models.dense_heads import ATSSHead, FCOSHead, GFLHead, RetinaHead
+    from mmdet.models.dense_heads import (
+        ATSSHead,
+        FCOSHead,
+        GFLHead,
+        RetinaHead,
+        RPNHead,
+    )
+    from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 
-    for family in (FCOSHead, RetinaHead, ATSSHead, GFLHead):
+    two = (('cls_convs',), ('reg_convs',))
+    return {
+        **dict.fromkeys((FCOSHead, RetinaHead, ATSSHead, GFLHead), two),
+        RPNHead: (('rpn_conv',),),
+        ConvFCBBoxHead: (('shared_convs', 'shared_fcs'),),
+    }
+
+
+def family_of(head: Any) -> type | None:
+    """Which kind a head computes as; None for one that is not known."""
+    for family in _families():
         # Some of MMDetection's inherit and compute in another way.
         if isinstance(head, family) and all(
-            getattr(type(head), name) is getattr(family, name)
+            getattr(type(head), name, None) is getattr(family, name, None)
             for name in ('forward', 'forward_single')
         ):
             return family
     return None
 
 
+def _names(head: Any) -> tuple[tuple[str, ...], ...]:
+    family = family_of(head)
+    return () if family is None else _families()[family]
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    # An RPN of one conv has no list.
+    return [*module] if isinstance(module, (nn.ModuleList, nn.Sequential)) else [module]
+
+
+def towers_of(head: Any) -> list[list[nn.Module]]:
+    """The layers of each tower; none for a head that is not known."""
+    return [
+        [layer for name in names for layer in _layers(getattr(head, name))]
+        for names in _names(head)
+    ]
+
+
+def depth_of(head: Any) -> int:
+    """How many layers come before the predictors, in the shorter tower."""
+    return min(map(len, towers_of(head)))
+
+
+def width_after(head: Any, depth: int) -> int:
+    """Channels of what comes out of ``depth`` layers; 0 for the maps."""
+    if depth == 0:
+        return int(head.in_channels)
+    layer: Any = towers_of(head)[0][depth - 1]
+    is_linear = isinstance(layer, nn.Linear)
+    return int(layer.out_features if is_linear else layer.out_channels)
+
+
 # Running a head in two parts
 
 
 class _Pick(nn.Module):
-    """One of a pair of maps."""
+    """One of a row of maps."""
 
     def __init__(self, index: int) -> None:
         super().__init__()
         self.index = index
 
-    def forward(self, pair: tuple[Tensor, Tensor]) -> Tensor:
-        return pair[self.index]
+    def forward(self, row: Sequence[Tensor]) -> Tensor:
+        return row[self.index]
 
 
 def rest_of(head: Any, start: int) -> nn.Module:
-    """The part of a head from its convs number ``start`` on.
+    """The part of a head from its layers number ``start`` on.
 
-    It shares all weights with the head. Of each level it takes a pair of maps,
-    that of the class tower and that of the box tower.
+    It shares all weights with the head. In place of a map it takes a row of
+    them, that of each tower.
     """
     rest = copy(head)
     rest._modules = dict(head._modules)
-    for index, tower in enumerate(('cls_convs', 'reg_convs')):
-        rest._modules[tower] = nn.ModuleList(
-            [_Pick(index), *head._modules[tower][start:]]
-        ).eval()
+    for index, names in enumerate(_names(head)):
+        first: list[nn.Module] = [_Pick(index)]
+        left_out = start
+        for name in names:
+            module = head._modules[name]
+            layers = _layers(module)
+            kept = [*first, *layers[left_out:]]
+            rest._modules[name] = (
+                nn.ModuleList(kept)
+                if isinstance(module, nn.ModuleList)
+                else nn.Sequential(*kept)
+            ).eval()
+            first, left_out = [], max(0, left_out - len(layers))
+        if 'shared_fcs' in names:
+            rest.num_shared_convs = len(rest._modules['shared_convs'])
+            # It comes before the fully connected layers, of which one has passed.
+            rest.with_avg_pool = head.with_avg_pool and left_out == 0
     return rest
+
+
+def rest_parts(head: nn.Module, start: int) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a head, without its layers before ``start``, by name."""
+    passed = {id(layer) for tower in towers_of(head) for layer in tower[:start]}
+    for name, module in head.named_children():
+        if isinstance(module, (nn.ModuleList, nn.Sequential)):
+            inner = [(f'{name}.{key}', part) for key, part in module.named_children()]
+        else:
+            inner = [(name, module)]
+        yield from ((key, part) for key, part in inner if id(part) not in passed)
 
 
 def shuffled(head: Any) -> nn.Module:
@@ -87,23 +162,24 @@ def shuffled(head: Any) -> nn.Module:
 
 @dataclass
 class Seen:
-    """What passed a head in one forward pass, of each level.
+    """What passed a head in its last forward pass.
 
     Attributes:
-        maps: What came in.
-        classes, boxes: Maps of the two towers after as many convs as asked.
+        maps: What came in: of each level, or the only one.
+        towers: What came out of as many layers as asked, by tower and level.
         outputs: What came out.
+        rois: Where maps were cut out, of shape (K, 5), if they were.
     """
 
     maps: Sequence[Tensor] = ()
-    classes: list[Tensor] = field(default_factory=list)
-    boxes: list[Tensor] = field(default_factory=list)
+    towers: list[list[Tensor]] = field(default_factory=list)
     outputs: Sequence[Any] = ()
+    rois: Tensor | None = None
 
     @property
-    def pairs(self) -> list[tuple[Tensor, Tensor]]:
-        """What ``rest_of`` takes."""
-        return list(zip(self.classes, self.boxes))
+    def rows(self) -> list[tuple[Tensor, ...]]:
+        """What ``rest_of`` takes, of each level."""
+        return list(zip(*self.towers))
 
 
 @contextmanager
@@ -112,101 +188,36 @@ def watched(head: Any, depth: int) -> Iterator[Seen]:
     norm in it would count each batch twice.
 
     Args:
-        head: Dense head.
-        depth: After how many of its convs to look; 0 for the maps.
+        head: See ``family_of``.
+        depth: After how many of its layers to look; 0 for the maps.
     """
     seen = Seen()
+    towers = towers_of(head)
 
     def came(_: nn.Module, given: tuple) -> None:
-        seen.maps = given[0]
-        if depth == 0:
-            seen.classes, seen.boxes = list(given[0]), list(given[0])
+        # Anew: a sampler that looks for hard examples runs the head before.
+        seen.maps = [given[0]] if isinstance(given[0], Tensor) else given[0]
+        seen.towers = [[] if depth else [*seen.maps] for _ in towers]
 
     def left(_: nn.Module, given: tuple, outputs: Any) -> None:
         seen.outputs = outputs
+
+    def passed(index: int, layer: nn.Module, given: tuple, output: Tensor) -> None:
+        # A fully connected layer has its ReLU outside.
+        linear = isinstance(layer, nn.Linear)
+        seen.towers[index].append(output.relu() if linear else output)
 
     handles = [
         head.register_forward_pre_hook(came),
         head.register_forward_hook(left),
     ]
     if depth:
-        for tower, kept in (
-            (head.cls_convs, seen.classes),
-            (head.reg_convs, seen.boxes),
-        ):
-            handles.append(
-                tower[depth - 1].register_forward_hook(
-                    lambda module, given, output, kept=kept: kept.append(output)
-                )
-            )
+        handles += [
+            tower[depth - 1].register_forward_hook(partial(passed, index))
+            for index, tower in enumerate(towers)
+        ]
     try:
         yield seen
     finally:
         for handle in handles:
             handle.remove()
-
-
-# Outputs
-
-
-@dataclass(frozen=True)
-class Dense:
-    """Outputs of a head at all points (or anchors) of a batch.
-
-    Attributes:
-        classes: Logits of shape (K, classes).
-        boxes: What stands for a box, of shape (K, 4) or, for GFL,
-            (K, 4 * bins).
-        sizes: Height and width of each level.
-    """
-
-    classes: Tensor
-    boxes: Tensor
-    sizes: list[tuple[int, int]]
-
-
-def in_pixels(head: Any, outputs: Sequence[Any]) -> Sequence[Any]:
-    """FCOS with ``norm_on_bbox`` gives distances in strides while it trains,
-    in pixels otherwise: here always in pixels."""
-    if not (getattr(head, 'norm_on_bbox', False) and head.training):
-        return outputs
-    classes, boxes, *others = outputs
-    return classes, [box * s for box, s in zip(boxes, head.strides)], *others
-
-
-def dense(head: Any, outputs: Sequence[Any], sizes: Sequence[tuple[int, int]]) -> Dense:
-    """A head's outputs in rows, as its own loss orders them.
-
-    Args:
-        head: Whose they are, or of a head like that.
-        outputs: Class maps, box maps and what else there is, by level.
-        sizes: Height and width that count of each level, from the top left;
-            what lies beyond is padding.
-    """
-    width = outputs[1][0].shape[1] // head.num_base_priors
-    rows = []
-    for maps, channels in zip(outputs[:2], (head.cls_out_channels, width)):
-        rows.append(
-            torch.cat(
-                [
-                    level[..., :height, :columns]
-                    .permute(0, 2, 3, 1)
-                    .reshape(-1, channels)
-                    for level, (height, columns) in zip(maps, sizes)
-                ]
-            )
-        )
-    return Dense(rows[0].float(), rows[1].float(), list(sizes))
-
-
-def decoded(head: Any, found: Dense, images: int) -> Tensor:
-    """Boxes (x1, y1, x2, y2) in pixels, of shape (K, 4); not for GFL."""
-    priors = torch.cat(
-        [
-            level.repeat(images, 1)
-            for level in head.prior_generator.grid_priors(
-                found.sizes, dtype=found.boxes.dtype, device=found.boxes.device
-            )
-        ]
-    )
-    return head.bbox_coder.decode(priors, found.boxes)
