@@ -11,7 +11,7 @@ data_root = '{{$DEEPPCB:data/deeppcb}}'
 train = dict(ann_file='annotations/train.json', data_prefix=dict(img='train/'))
 val = dict(ann_file='annotations/val.json', data_prefix=dict(img='val/'))
 scale = (416, 416)
-max_epochs = 6  # what two hours of one CPU core allow
+max_epochs = 3  # what two hours of one CPU core allow
 # ---------------------------------------------------------------------------
 data_root = data_root.rstrip('/') + '/'
 images = dict(data_root=data_root, metainfo=dict(classes=classes))
@@ -24,7 +24,7 @@ val_dataloader = dict(dataset=dict(**images, **val, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + val['ann_file'])
 test_evaluator = val_evaluator
-train_cfg = dict(max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].T_max = max_epochs
 work_dir = None  # work_dirs/ and the name of the config
