@@ -293,7 +293,7 @@ def test_other_boxes_are_refused(kind, head, says, tmp_path):
 def test_another_kind_of_head_is_refused(tmp_path):
     cfg = detector('atss')
     teacher = write_teacher(tmp_path / 't.pth', detector('gfl'))
-    with pytest.raises(UserError, match='ATSSHead, teacher: GFLHead'):
+    with pytest.raises(UserError, match='ATSSHead, teacher: GFL with GFLHead'):
         losses(build(student(cfg, teacher)))
 
 
@@ -392,7 +392,8 @@ def test_shuffled_head(tmp_path):
     assert found[0] != found[1]
 
 
-@pytest.mark.parametrize('kind', KINDS)
+# mmcv's operations of two stages take float32 alone on a CPU.
+@pytest.mark.parametrize('kind', KINDS[:-1])
 def test_half_precision(kind, tmp_path):
     cfg = detector(kind)
     model = build(student(cfg, write_teacher(tmp_path / 't.pth', cfg), 1, **BOTH))

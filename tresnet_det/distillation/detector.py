@@ -201,18 +201,15 @@ class HeadSharing(Student):
             if not any(weights.values()):
                 continue
             for part, each in seen.items():
-                found = each.outputs if kind == 'own' else self._shared(part, each)
-                losses.update(
-                    (f'loss_{kind}_{part.name}{name}', value)
-                    for name, value in part.losses(
-                        part.head(self),
-                        found,
-                        told[part],
-                        each,
-                        weights,
-                        self.temperature,
-                    ).items()
+                head = part.head(self)
+                found = (
+                    part.own(head, each) if kind == 'own' else self._shared(part, each)
                 )
+                compared = part.losses(
+                    head, found, told[part], each, weights, self.temperature
+                )
+                for name, value in compared.items():
+                    losses[f'loss_{kind}_{part.name}{name}'] = value
         return losses
 
     def _shared(self, part: Part, seen: Seen) -> Sequence[Any]:

@@ -132,7 +132,7 @@ def rest_of(head: Any, start: int) -> nn.Module:
         if 'shared_fcs' in names:
             rest.num_shared_convs = len(rest._modules['shared_convs'])
             # It comes before the fully connected layers, of which one has passed.
-            rest.with_avg_pool = head.with_avg_pool and left_out == 0
+            rest.with_avg_pool = head.with_avg_pool and start <= len(head.shared_convs)
     return rest
 
 

@@ -64,7 +64,8 @@ class Boxes(Part):
         (classes, boxes), (wanted, wanted_boxes) = found, told
         losses = {}
         if weights['cls']:
-            count = reduce_mean(classes.new_tensor(float(len(classes)))).clamp(min=1.0)
+            count = torch.tensor(float(len(classes)), device=classes.device)
+            count = reduce_mean(count).clamp(min=1.0)
             losses['cls'] = softmax_divergence(classes, wanted, temperature) / count
         if weights['box']:
             assert seen.rois is not None

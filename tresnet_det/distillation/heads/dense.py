@@ -51,6 +51,10 @@ class Part:
         """What the teacher finds in its own maps."""
         return self.head(teacher)(maps)
 
+    def own(self, head: Any, seen: Seen) -> Sequence[Any]:
+        """What the student's own head found."""
+        return in_pixels(head, seen.outputs)
+
     def found(self, rest: nn.Module, rows: list[tuple[Tensor, ...]]) -> Sequence[Any]:
         """What the rest of a head finds in the student's."""
         return rest(rows)
@@ -80,7 +84,7 @@ class Part:
             for a, b in zip(told[0], seen.maps)
         ]
         target = dense(head, told, sizes)
-        own = dense(head, in_pixels(head, found), sizes)
+        own = dense(head, found, sizes)
         # The teacher's best score says how much of an object is at a point.
         best = target.classes.sigmoid().amax(-1)
         count = reduce_mean(best.sum()).clamp(min=1.0)
