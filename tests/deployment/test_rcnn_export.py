@@ -112,7 +112,7 @@ def test_what_was_verified_stands_in_the_file(made):
 def test_operators_are_of_onnx(made):
     assert {(o.domain, o.version) for o in made.model.opset_import} == {('', 18)}
     assert {node.domain for node in made.model.graph.node} == {''}
-    # Both stand in the table of TensorRT 10.
+    # RoiAlign came with TensorRT 8.5, ConvTranspose stands in every table.
     kinds = {node.op_type for node in made.model.graph.node}
     assert kinds <= TENSORRT | {'RoiAlign', 'ConvTranspose'}
     shapes = {

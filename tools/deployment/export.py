@@ -4,7 +4,8 @@
 
 FCOS, RetinaNet, ATSS, GFL, Faster and Mask R-CNN with any backbone and neck.
 The file has backbone, neck, heads, decoding and NMS, and takes any number of
-images of any size from 32x32 on. It gets its name only if it finds what MMDetection finds.
+images of any size from 32x32 on. It gets its name only if it finds what
+MMDetection finds.
 """
 
 import argparse
