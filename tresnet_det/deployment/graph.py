@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from mmdet.models.dense_heads import GFLHead
 from torch import Tensor
 
+from .halving import halve
 from .nms import nms_mask
 from .supported import check_supported
 
@@ -58,7 +59,7 @@ class DetectorGraph(nn.Module):
         self.register_buffer('mean', mean.detach().clone().float().cpu())
         self.register_buffer('std', std.detach().clone().float().cpu())
         if half:
-            self.net.half()
+            halve(self.net)
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
         height, width = images.shape[2:]
