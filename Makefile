@@ -5,7 +5,8 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3,\
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs clean
+PRECISION := fp32
+.PHONY: help setup demo page test lint docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -15,6 +16,13 @@ setup: ## Make .venv with everything in it (PYTHON=python3.11)
 
 demo: setup ## Draw the demo data, train, evaluate, draw the detections
 	$(BIN)/python tools/demo.py
+
+page: demo ## Export the demo detector into a page for a browser (PRECISION=int8)
+	$(BIN)/python tools/deployment/export.py configs/demo/fcos_tresnet-m_fpn_demo.py \
+		"$$(cat work_dirs/demo/train/last_checkpoint)" \
+		work_dirs/demo/$(PRECISION).onnx --precision $(PRECISION)
+	$(BIN)/python tools/deployment/make_page.py work_dirs/demo/$(PRECISION).onnx \
+		work_dirs/demo/page
 
 test: setup ## Run the test suite
 	$(BIN)/python -m pytest

@@ -145,6 +145,24 @@ def test_the_tool_makes_the_page_and_makes_it_again(tmp_path, engine, monkeypatc
         assert b'://' not in content or name.startswith('pieces/'), name
 
 
+def test_make_page_exports_what_make_demo_trained():
+    if not shutil.which('make'):
+        pytest.skip('make is absent')
+    done = subprocess.run(
+        ['make', '-n', 'page', 'PRECISION=int8'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.replace('\\\n', ' ').splitlines()
+    demo, export, made = [line.split() for line in lines if 'tools/' in line][-3:]
+    assert demo[1] == 'tools/demo.py' and (ROOT / export[2]).is_file()
+    assert export[1] == 'tools/deployment/export.py' and export[-1] == 'int8'
+    assert export[-3] == made[2] == 'work_dirs/demo/int8.onnx'
+    assert (ROOT / made[1]) == TOOL and made[3] == 'work_dirs/demo/page'
+
+
 def test_packages_and_folders_of_npm_are_taken(tmp_path, engine):
     model = write_stub(tmp_path / 'model.onnx')
     expected = tree(page.make_page(model, tmp_path / 'a', engine).parent)

@@ -24,6 +24,7 @@ from tresnet_det.deployment.export import (
     export_onnx,
     export_program,
 )
+from tresnet_det.deployment.onnx_file import need_packages
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,6 +69,8 @@ def parse_args() -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name.replace("_", "-")} is {value}, expected 1 or more')
+    if args.tolerance is not None and not args.tolerance >= 0:  # NaN too
+        parser.error(f'--tolerance is {args.tolerance}, expected 0 or more')
     return args
 
 
@@ -75,6 +78,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     check_output(args.out, '.onnx' if args.format == 'onnx' else '.pt2')
+    if args.format == 'onnx':
+        need_packages('onnx', 'onnxscript', 'onnxruntime')
     detector = load_detector(args.config, args.checkpoint, args.cfg_options)
     if args.format == 'onnx':
         export_onnx(

@@ -25,6 +25,8 @@ from tresnet_det.deployment.onnx_file import (
 )
 from tresnet_det.deployment.verification import SIZES, open_session
 
+SMALLEST = 32  # of the sides that a file takes
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -49,6 +51,15 @@ def parse_args() -> argparse.Namespace:
         args.shapes = [(n, h, w) for h, w in sizes for n in args.batches] or SIZES
     except ValueError:
         parser.error(f'--sizes is {args.sizes}, expected sizes such as 97x161')
+    for height, width in sizes:
+        if min(height, width) < SMALLEST:
+            parser.error(
+                f'--sizes has {height}x{width}, expected {SMALLEST}x{SMALLEST} or more'
+            )
+    if min(args.batches) < 1:
+        parser.error(f'--batches is {args.batches}, expected 1 or more')
+    if args.num_images is not None and args.num_images < 1:
+        parser.error(f'--num-images is {args.num_images}, expected 1 or more')
     return args
 
 

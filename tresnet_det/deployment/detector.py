@@ -78,9 +78,14 @@ def load_detector(config: Path, checkpoint: Path, options: dict | None) -> Detec
     """
     if not config.is_file():
         raise UserError(f'{config} is not there; expected is the config of a detector')
-    cfg = Config.fromfile(config)
-    if options:
-        cfg.merge_from_dict(options)
+    try:
+        cfg = Config.fromfile(config)
+        cfg.merge_from_dict(options or {})
+    except Exception as error:  # a config is a program: anything can fail
+        raise UserError(
+            f'the config {config}, or --cfg-options, cannot be read: '
+            f'{type(error).__name__}: {error}'
+        ) from error
     if 'model' not in cfg:
         raise UserError(f'{config} has no model; expected is the config of a detector')
     # The checkpoint has all weights: nothing is downloaded for a start.
@@ -89,7 +94,12 @@ def load_detector(config: Path, checkpoint: Path, options: dict | None) -> Detec
         cfg.model.backbone.init_cfg = None
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     state, meta = read_weights(checkpoint)
-    model = MODELS.build(cfg.model)
+    try:
+        model = MODELS.build(cfg.model)
+    except (TypeError, KeyError, ValueError, AssertionError) as error:
+        raise UserError(
+            f'the model of {config} cannot be built: {type(error).__name__}: {error}'
+        ) from error
     model.load_state_dict(
         {name.removeprefix('module.'): value for name, value in _fitting(model, state)},
         strict=False,

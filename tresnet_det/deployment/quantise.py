@@ -6,11 +6,16 @@ Weights take 7 of their 8 bits: on a CPU without VNNI the products of two
 would find other boxes there.
 """
 
+import contextlib
+import logging
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .calibration import best_range, observed, slopes
 
 __all__ = ['quantised']
 
@@ -52,20 +57,32 @@ def quantised(
         quantize_static,
     )
 
-    kept = _first_and_last(onnx.load(source), maps)
-    quantize_static(
-        str(source),
-        str(target),
-        _Reader(images),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=['Conv'],
-        nodes_to_exclude=kept,
-        per_channel=True,
-        reduce_range=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod.MinMax,
-    )
+    model = onnx.load(source)
+    kept = _first_and_last(model, maps)
+    convs = [n for n in model.graph.node if n.op_type == 'Conv' and n.name not in kept]
+    names = sorted({name for n in convs for name in (n.input[0], n.output[0])})
+    first = next(images)
+    values = observed(model, chain([first], images), names)
+    below = slopes(model, names)
+    ranges: dict[str, list[dict[str, Any]]] = {}
+    for name in names:
+        low, high = best_range(values[name], below[name])
+        ranges[name] = [dict(rmin=np.float32(low), rmax=np.float32(high))]
+    with _quiet():
+        quantize_static(
+            str(source),
+            str(target),
+            _Reader(iter([first])),  # its ranges are overridden
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=['Conv'],
+            nodes_to_exclude=kept,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options=dict(TensorQuantOverrides=ranges),
+        )
     return onnx.load(target)
 
 
@@ -80,3 +97,14 @@ def _first_and_last(model: Any, maps: Sequence[str]) -> list[str]:
             node = next(makers[value] for value in node.input if value in makers)
         found.add(node.name)
     return sorted(found)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without advice to pre-process the file, which fails on it."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

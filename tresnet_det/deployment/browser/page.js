@@ -202,12 +202,16 @@ function draw(found) {
   context.scale(dots, dots);
   context.font = '12px system-ui, sans-serif';
   context.textBaseline = 'top';
-  // The best on top.
-  for (const {box, score, label} of [...found].reverse()) {
+  // The best on top, and no box over a label.
+  const drawn = [...found].reverse();
+  context.lineWidth = 2;
+  for (const {box, label} of drawn) {
     const [left, top, right, bottom] = box.map((side) => side * scale);
-    context.lineWidth = 2;
     context.strokeStyle = colour(label, 45);
     context.strokeRect(left, top, right - left, bottom - top);
+  }
+  for (const {box, score, label} of drawn) {
+    const [left, top] = box.map((side) => side * scale);
     const text = `${INFO.classes[label]} ${score.toFixed(2)}`;
     const width = context.measureText(text).width + 6;
     const x = Math.max(Math.min(left - 1, bitmap.width * scale - width), 0);

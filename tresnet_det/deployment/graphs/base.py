@@ -7,6 +7,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ..halving import halve
 from .dense import DenseHead
 
 __all__ = ['DetectorGraph']
@@ -59,7 +60,7 @@ class DetectorGraph(nn.Module):
         self.register_buffer('mean', mean.detach().clone().float().cpu())
         self.register_buffer('std', std.detach().clone().float().cpu())
         if half:
-            self.net.half()
+            halve(self.net)
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
         height, width = images.shape[2:]
