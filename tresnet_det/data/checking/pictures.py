@@ -66,10 +66,11 @@ def _encoded(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> str | None:
     way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     small = cv2.resize(image, size, interpolation=way)
     for x, y, w, h in boxes:
-        ends = [(round(a * factor), round(b * factor)) for a, b in ((x, y), (x + w, y + h))]
+        left, top = round(x * factor), round(y * factor)
+        right, bottom = round((x + w) * factor), round((y + h) * factor)
         # Two colours: one of them is seen on any ground.
-        cv2.rectangle(small, *ends, WHITE, 3)
-        cv2.rectangle(small, *ends, BLUE, 1)
+        cv2.rectangle(small, (left, top), (right, bottom), WHITE, 3)
+        cv2.rectangle(small, (left, top), (right, bottom), BLUE, 1)
     done, data = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, 80])
     text = base64.b64encode(data.tobytes()).decode()
     return f'data:image/jpeg;base64,{text}' if done else None

@@ -71,6 +71,13 @@ def verdict(checked: Checked) -> str:
     warnings = len(checked.of(Level.WARNING))
     if errors:
         leaks = sum('LEAK' in f.text for f in checked.of(Level.ERROR))
-        also = f' ({leaks} of them: val images are in train)' if leaks else ''
-        return f'{errors} errors{also} and {warnings} warnings: mend these first.'
-    return f'No error, {warnings} warnings: training takes these data.'
+        also = ', with a LEAK between the splits,' if leaks else ''
+        return (
+            f'{_counted(errors, "error")}{also} and {_counted(warnings, "warning")}: '
+            'mend the errors before you train.'
+        )
+    return f'No error, {_counted(warnings, "warning")}: training takes these data.'
+
+
+def _counted(number: int, what: str) -> str:
+    return f'{number} {what}' if number == 1 else f'{number} {what}s'
