@@ -6,7 +6,7 @@ from .annotations import dropped
 from .check import Checked
 from .findings import Level
 
-__all__ = ['as_text', 'verdict', 'what_mending_does']
+__all__ = ['as_text', 'shown', 'verdict', 'what_mending_does']
 
 WIDTH = 88
 
@@ -40,9 +40,14 @@ def as_text(checked: Checked) -> str:
     if checked.proposal:
         lines += ['', 'A proposal for training; you decide:']
         for name, value in zip(checked.proposal._fields, checked.proposal[:-1]):
-            lines += _wrapped(f'{name} = {value}', '  ')
+            lines += _wrapped(f'{name} = {shown(value)}', '  ')
             lines += _wrapped(f'{checked.proposal.reasons[name]}.', '      ')
     return '\n'.join([*lines, '', verdict(checked)])
+
+
+def shown(value: object) -> str:
+    """A value of a proposal; 1e8 pixels are FCOS's way to say no end."""
+    return str(value).replace('100000000.0', '1e8')
 
 
 def _wrapped(text: str, indent: str = '') -> list[str]:
