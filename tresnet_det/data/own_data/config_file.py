@@ -116,10 +116,10 @@ def config_text(
         'object is another one, as a letter is',
         'train_dataloader = dict(batch_size=batch_size, '
         'dataset=dict(**train, pipeline=train_pipeline))',
-        'val_dataloader = dict(dataset=dict(**val, pipeline=test_pipeline))',
-        'test_dataloader = dict(dataset=dict(**test, pipeline=test_pipeline))',
-        "val_evaluator = dict(ann_file=data_root + val['ann_file'])",
-        "test_evaluator = dict(ann_file=data_root + test['ann_file'])",
+        'val_dataloader, test_dataloader = (dict(dataset=dict(**s, '
+        'pipeline=test_pipeline)) for s in (val, test))',
+        "val_evaluator, test_evaluator = (dict(ann_file=data_root + s['ann_file']) "
+        'for s in (val, test))',
         'train_cfg = dict(max_epochs=max_epochs, val_interval=1)',
         *_schedule(small),
         "custom_hooks = [*_base_.custom_hooks, dict(type='ValLossHook'), "
