@@ -213,9 +213,7 @@ def roboflow(shots, root):
             put(shot, root / folder / shot.file.name)
             wide, high = shot.size
             file = shot.file.name
-            images.append(
-                dict(id=len(images), file_name=file, width=wide, height=high)
-            )
+            images.append(dict(id=len(images), file_name=file, width=wide, height=high))
             for name, (x, y, w, h) in shot.objects:
                 annotations.append(
                     dict(

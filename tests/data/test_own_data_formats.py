@@ -30,7 +30,9 @@ def boxes_in(out):
         for name in files.values():
             found[split, name] = []
         for a in content['annotations']:
-            found[split, files[a['image_id']]].append((names[a['category_id']], a['bbox']))
+            found[split, files[a['image_id']]].append(
+                (names[a['category_id']], a['bbox'])
+            )
     return found
 
 
@@ -41,11 +43,11 @@ def same(shots, out, room):
         here = found[shot.split, shot.file.name]
         assert [name for name, _ in here] == [name for name, _ in shot.objects]
         for (_, one), (_, other) in zip(here, shot.objects):
-            corners = [
-                (x, y, x + w, y + h) for x, y, w, h in (one, other)
-            ]
+            corners = [(x, y, x + w, y + h) for x, y, w, h in (one, other)]
             assert max(abs(a - b) for a, b in zip(*corners)) <= room, (shot, one)
-        assert (out / shot.split / shot.file.name).read_bytes() == shot.file.read_bytes()
+        assert (
+            out / shot.split / shot.file.name
+        ).read_bytes() == shot.file.read_bytes()
 
 
 def snapshot(folder):
@@ -133,5 +135,7 @@ def test_one_step_and_a_page(tmp_path):
     RUNNERS.build(cfg).train()
     page = (tmp_path / 'work' / 'progress.html').read_text()
     assert page.count('<img ') == 3  # the curves and two val images
-    assert 'val_0.jpg' in page and 'epoch 1 of 1' in page and '<th>val loss</th>' in page
+    assert (
+        'val_0.jpg' in page and 'epoch 1 of 1' in page and '<th>val loss</th>' in page
+    )
     assert 'http' not in page.replace('http-equiv', '')

@@ -10,7 +10,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 from ..common.errors import UserError, some
 from .image_checks import leaves_folder
 
-__all__ = ['members_of', 'unpack']
+__all__ = ['members_of', 'unpack', 'write_member']
 
 
 def members_of(archive: ZipFile, name: Path) -> list[ZipInfo]:
@@ -40,6 +40,12 @@ def members_of(archive: ZipFile, name: Path) -> list[ZipInfo]:
     return members
 
 
+def write_member(archive: ZipFile, member: ZipInfo, target: Path) -> None:
+    """Writes one member into a file; its checksum is compared."""
+    with archive.open(member) as source, open(target, 'wb') as file:
+        shutil.copyfileobj(source, file)
+
+
 def unpack(
     path: Path, folder: Path, progress: Callable[[], None] = lambda: None
 ) -> None:
@@ -66,8 +72,7 @@ def unpack(
             for member in members:
                 target = folder / PurePosixPath(member.filename)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(member) as source, open(target, 'wb') as file:
-                    shutil.copyfileobj(source, file)  # compares the CRC
+                write_member(archive, member, target)
                 progress()
     except (BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
         raise UserError(

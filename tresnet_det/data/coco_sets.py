@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +11,17 @@ __all__ = ['place_image', 'stored_info', 'write_annotations']
 
 
 def write_annotations(
-    file: str | os.PathLike,
-    images: Iterable[Mapping],
-    annotations: Iterable[Mapping],
-    categories: Iterable[Mapping],
-    info: Mapping[str, Any] | None = None,
+    file: str | os.PathLike, content: Mapping[str, Any], info: Any = None
 ) -> None:
     """Writes an annotation file: the same content gives the same bytes.
 
     Args:
         file: To write; its folder is made.
-        images: As COCO has them.
-        annotations: Likewise.
-        categories: Likewise.
+        content: COCO annotations.
         info: What made the set, by which it is known again.
     """
-    content = dict(
-        info=dict(info or {}),
-        images=[*images],
-        annotations=[*annotations],
-        categories=[*categories],
-    )
+    if info is not None:
+        content = dict(dict(info=info), **content)
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content), encoding='utf-8')

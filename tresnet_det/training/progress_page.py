@@ -70,7 +70,9 @@ def write_page(
         parts.append('<h2>Ground truth (left), detections (right)</h2>')
     for caption, picture in pictures.items():
         zoom = min(1, _WIDTH / picture.shape[1])
-        small = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(
+            picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA
+        )
         _, data = cv2.imencode('.jpg', small[..., ::-1])
         parts.append(_figure(data.tobytes(), 'jpeg', caption))
     page = (

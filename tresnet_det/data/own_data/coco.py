@@ -19,9 +19,7 @@ def is_coco(content: Any) -> bool:
     return isinstance(content, Mapping) and {*FIELDS} <= {*content}
 
 
-def read_coco(
-    files: list[Path], tree: Tree, merge_same_names: bool = False
-) -> Found:
+def read_coco(files: list[Path], tree: Tree, merge_same_names: bool = False) -> Found:
     """Reads one annotation file for each split.
 
     What needs no guess is mended (``mend_annotations``), and counted.
@@ -105,7 +103,9 @@ def _same_names(file: Path, content: Any, merge: bool) -> None:
         ids[category.get('name')].append(category.get('id'))
     same = {name: keys for name, keys in ids.items() if len(keys) > 1}
     if same and not merge:
-        used = Counter(str(a.get('category_id')) for a in _dicts(content, 'annotations'))
+        used = Counter(
+            str(a.get('category_id')) for a in _dicts(content, 'annotations')
+        )
         name, keys = next(iter(same.items()))
         raise UserError(
             f'{file} has {len(same)} names that several categories share: {name!r} is '
@@ -148,5 +148,3 @@ def _read(content: Any, file: Path, split: str, tree: Tree, found: Found) -> Non
             found.changes['images are there under another ending or spelling'] += 1
         size = round(image['width']), round(image['height'])
         found.pictures.append(Picture(there, boxes[image['id']], size, split))
-
-

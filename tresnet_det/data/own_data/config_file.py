@@ -1,6 +1,7 @@
 """The config that trains on a set: a delta of at most 25 lines on our bases."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -133,14 +134,15 @@ def _model(
     family: str, arch: str, small: bool, weights: str | None, ours: Proposal
 ) -> list[str]:
     """What of the model differs from the base."""
-    backbone, neck = {}, {}
+    backbone: dict[str, Any] = {}
+    neck: dict[str, Any] = {}
     if small and arch != 'm':
         backbone['arch'] = arch
         tresnet = Config.fromfile(CONFIGS / '_base_' / f'tresnet-{arch}.py').tresnet
         neck['in_channels'] = [*tresnet.neck.in_channels]
     if not small and weights not in (None, 'pretrained'):
         backbone['init_cfg'] = dict(checkpoint=weights)
-    head = "num_classes=len(classes)"
+    head = 'num_classes=len(classes)'
     parts = []
     if family == 'fcos':
         head += ', strides=strides, regress_ranges=regress_ranges'

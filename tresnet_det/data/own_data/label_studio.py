@@ -117,7 +117,8 @@ def _boxes(entry: Mapping, where: str, found: Found) -> Iterator[Box]:
             'Label Studio. Turn it back there, and export again'
         )
     labels = next(
-        (v for k, v in value.items() if k.endswith('labels') and isinstance(v, list)), []
+        (v for k, v in value.items() if k.endswith('labels') and isinstance(v, list)),
+        [],
     )
     corners = _corners(value, entry)
     if not labels or corners is None:

@@ -48,7 +48,10 @@ def read_labelme(files: list[Path], tree: Tree) -> Found:
         labels = sorted({str(shape.get('label')) for shape in shapes})
         try:
             boxes = labelme.labelme_shapes_to_detections(
-                [{**s, 'label': str(s['label'])} if 'label' in s else s for s in shapes],
+                [
+                    {**s, 'label': str(s['label'])} if 'label' in s else s
+                    for s in shapes
+                ],
                 {label: index for index, label in enumerate(labels)},
                 (1, 1),
                 with_masks=False,

@@ -203,7 +203,9 @@ def _is_there(out: Path, info: dict) -> bool:
             if stored.get('options', {}).get(k) != v
         )
     )
-    raise UserError(f'{out} was made from {differ}. Remove it, or choose another folder')
+    raise UserError(
+        f'{out} was made from {differ}. Remove it, or choose another folder'
+    )
 
 
 def _fingerprint(source: Path, images: Path | None) -> str:

@@ -7,6 +7,7 @@ person is asked.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from ...common.errors import UserError, some
@@ -46,9 +47,9 @@ def as_seen(
         seen = stored[::-1] if turned >= 5 else stored
         stated = picture.size or seen
         picture.size = seen
-        found.changes['images are turned by EXIF; boxes are on them as they are seen'] += (
-            turned != 1
-        )
+        found.changes[
+            'images are turned by EXIF; boxes are on them as they are seen'
+        ] += turned != 1
         if picture.fractions:
             _scale(picture, (1, 1), seen)
         elif not _like(stated, seen):
@@ -93,7 +94,9 @@ def _turn(picture: Picture, turned: int, stored: Size) -> None:
     _replace(picture, lambda box: turned_box(box, turned, stored))
 
 
-def _replace(picture: Picture, move) -> None:
+def _replace(
+    picture: Picture, move: Callable[[list[float]], list[float]]
+) -> None:
     picture.boxes = [
         Box(
             box.label,
@@ -128,5 +131,7 @@ def _once(pictures: list[Picture], changes: Counter[str]) -> list[Picture]:
         first = kept.setdefault((picture.file, picture.split), picture)
         if first is not picture:
             changes['images stood there twice: their boxes are together'] += 1
-            first.boxes = first.boxes + [b for b in picture.boxes if b not in first.boxes]
+            first.boxes = first.boxes + [
+                b for b in picture.boxes if b not in first.boxes
+            ]
     return list(kept.values())

@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -35,7 +35,7 @@ def split_of(path: PurePosixPath | Path) -> str:
     Args:
         path: Relative to the source; the last part that names a split counts.
     """
-    for part in reversed(path.with_suffix('').parts):
+    for part in reversed(path.parts):
         for word in re.split(r'[\W_]+', part.lower()):
             found = _SPLITS.get(word.rstrip('0123456789'))
             if found:
@@ -62,13 +62,9 @@ class Tree:
         self.others = [f for f in files if f.suffix.lower() not in IMAGES]
         self.image_root = images or root
         if images:
-            self.images = [
-                f for f in _files(images) if f.suffix.lower() in IMAGES
-            ]
+            self.images = [f for f in _files(images) if f.suffix.lower() in IMAGES]
         if only:
-            self.others = [
-                f for f in self.others if f.relative_to(root).match(only)
-            ]
+            self.others = [f for f in self.others if f.relative_to(root).match(only)]
 
     def relative(self, file: Path) -> Path:
         """A file's path below the folder that it was listed from."""
@@ -89,7 +85,7 @@ class Tree:
     def _by_stem(self) -> dict[str, list[Path]]:
         return self._listed(lambda f: _key(f.stem))
 
-    def _listed(self, key) -> dict[str, list[Path]]:
+    def _listed(self, key: Callable[[Path], str]) -> dict[str, list[Path]]:
         listed = defaultdict(list)
         for file in self.images:
             listed[key(file)].append(file)

@@ -118,7 +118,7 @@ def _size(root: Element) -> tuple[int, int] | None:
 
 def _listed(tree: Tree) -> dict[str, str]:
     """Stem of an image -> its split, as ImageSets/Main/train.txt and others say."""
-    splits = {}
+    splits: dict[str, str] = {}
     for name in ('train', 'val', 'test'):
         for file in tree.with_suffix('.txt'):
             if file.stem == name and 'ImageSets' in file.parts:

@@ -54,7 +54,7 @@ def write_splits(
         pictures.sort(key=names.__getitem__)
         content = _content(pictures, names, found.classes)
         check_annotations(content, f'{split}.json', test_mode=True)
-        write_annotations(folder / 'annotations' / f'{split}.json', info=info, **content)
+        write_annotations(folder / 'annotations' / f'{split}.json', content, info)
         for picture in pictures:
             place_image(picture.file, folder / split / names[picture], how)
             step()
@@ -77,7 +77,8 @@ def _content(
     pictures: list[Picture], names: dict[Picture, str], classes: list[str]
 ) -> dict[str, Any]:
     ids = {name: number for number, name in enumerate(classes, 1)}
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for image_id, picture in enumerate(pictures, 1):
         assert picture.size is not None
         width, height = picture.size
@@ -102,7 +103,7 @@ def _content(
 
 def told_of(found: Found, how_split: str) -> list[str]:
     """What a person should know of the result, line by line."""
-    boxes = {split: Counter() for split in SPLITS}
+    boxes: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
     for picture in found.pictures:
         boxes[picture.split].update(box.label for box in picture.boxes)
     lines = [f'read: {found.form}; splits: {how_split}']

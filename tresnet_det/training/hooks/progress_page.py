@@ -67,7 +67,9 @@ class ProgressPage(Hook):
         if not self.training:
             return
         try:
-            every = max(len(runner.val_dataloader.dataset) // max(self.num_images, 1), 1)
+            every = max(
+                len(runner.val_dataloader.dataset) // max(self.num_images, 1), 1
+            )
             for sample in outputs or ():
                 if self.seen % every == 0 and len(self.drawn) < self.num_images:
                     self._draw(runner, sample)
@@ -95,6 +97,7 @@ class ProgressPage(Hook):
 
     def _draw(self, runner: Runner, sample: Any) -> None:
         picture = cv2.imread(sample.img_path)
+        assert picture is not None
         visualizer = ManyClassesVisualizer()
         visualizer.dataset_meta = runner.visualizer.dataset_meta
         visualizer.add_datasample(
