@@ -111,14 +111,14 @@ CASES = [
         '1 of 1 images',
     ),
     *(
-        (f'dataset_converters/coco_mend.py {name} out.json', words)
+        (f'dataset_converters/check_data.py {name} out.json', words)
         for name, words in BAD.items()
         if name
         not in ('bom.json', 'utf16.json', 'word.json', 'null.json', 'found.json')
     ),
-    ('dataset_converters/coco_mend.py found.json out.json', 'no COCO annotation'),
-    ('dataset_converters/coco_mend.py word.json out.json', 'no COCO annotation'),
-    ('dataset_converters/coco_mend.py ann.json out.json --images no', 'no folder'),
+    ('dataset_converters/check_data.py found.json out.json', 'no COCO annotation'),
+    ('dataset_converters/check_data.py word.json out.json', 'no COCO annotation'),
+    ('dataset_converters/check_data.py ann.json out.json --images no', 'no folder'),
     ('misc/make_demo_data.py ann.json', 'ann.json exists'),
     ('misc/make_demo_data.py ann.json/x', 'ann.json'),
     ('misc/download_coco.py ann.json --split val2017', 'ann.json'),

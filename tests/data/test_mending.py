@@ -12,7 +12,7 @@ from tresnet_det import UserError
 from tresnet_det.data.annotation_checks import check_annotations
 from tresnet_det.data.mending import mend_annotations
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'coco_mend.py'
+TOOL = Path(__file__).parents[2] / 'tools' / 'check_data.py'
 GOOD = coco([box(1, 5, 5, 20, 20), box(2, 9, 9, 20, 20, category=2)], ('a', 'b'))
 
 
@@ -55,7 +55,7 @@ FAULTS = {
 def test_told_and_mended(fault):
     content = json.loads(json.dumps(GOOD))
     fault(content)
-    with pytest.raises(UserError, match=r'coco_mend\.py ann\.json mended\.json'):
+    with pytest.raises(UserError, match=r'check_data\.py ann\.json --mend mended\.json'):
         check_annotations(content, 'ann.json', test_mode=True)
     done = mend_annotations(content)
     assert FAULTS[fault] in '; '.join(done)

@@ -58,7 +58,7 @@ def make_subset(
             if leaves_folder(image['file_name'])
         ),
         'Names must be relative to the folder of images. '
-        + how_to_mend(ann_file, '--images', image_dir),
+        + how_to_mend(ann_file, image_dir),
     )
     check_images_exist(content, image_dir, ann_file)
     kept = {image['id'] for image in content['images']}
