@@ -86,7 +86,7 @@ RUN_BY = {
     'commands',
     'python tools/deployment/verify.py': 'tests/deployment/test_export.py::test_the_'
     'commands',
-    'python tools/dataset_converters/check_data.py': 'tests/data/test_mending.py::'
+    'python tools/check_data.py': 'tests/data/test_mending.py::'
     'test_tool',
     'python tools/model_converters/publish_model.py': 'tests/weights/test_publish.py::'
     'test_tool',

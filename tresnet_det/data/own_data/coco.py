@@ -7,7 +7,7 @@ from typing import Any
 
 from ...common.errors import UserError, some
 from ..annotation_checks import FIELDS, check_annotations
-from ..mending import mend_annotations
+from ..mending import Choices, mend_annotations
 from .found import Box, Found, Picture
 from .text_files import json_of
 from .tree import Tree, split_of
@@ -43,7 +43,7 @@ def read_coco(files: list[Path], tree: Tree, merge_same_names: bool = False) -> 
     _drop_parents(contents, found.changes)
     for file, content in contents.items():
         _same_names(file, content, merge_same_names)
-        for done in _mended(content, file):
+        for done in _mended(content, file, merge_same_names):
             count, _, what = done.partition(' ')
             found.changes[what] += int(count)
         check_annotations(content, file, test_mode=True)
@@ -56,7 +56,7 @@ def _splits(files: list[Path], tree: Tree) -> dict[Path, str]:
     by_split = defaultdict(list)
     for file, split in splits.items():
         by_split[split].append(str(tree.relative(file)))
-    for split, names in by_split.items():
+    for names in by_split.values():
         if len(names) > 1 or ('' in by_split and len(by_split) > 1):
             raise UserError(
                 f'{len(files)} COCO files, and their names do not tell one file for '
@@ -114,9 +114,9 @@ def _same_names(file: Path, content: Any, merge: bool) -> None:
         )
 
 
-def _mended(content: Any, file: Path) -> list[str]:
+def _mended(content: Any, file: Path, merge: bool) -> list[str]:
     try:
-        return mend_annotations(content)
+        return mend_annotations(content, None, Choices(merge_names=merge), file)
     except TypeError:  # an id that is a list or the like
         check_annotations(content, file)
         raise

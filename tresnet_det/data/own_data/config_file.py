@@ -82,9 +82,8 @@ def config_text(
     """
     small = starts_small(family, weights, splits['train'])
     base = base_of(family, arch, small)
-    ours = propose(train_json, arch)
+    ours = propose(train_json, arch, scale=size)
     why = ours.reasons
-    scale = tuple(size or ours.scale)
     counts = ', '.join(f'{count} {name}' for name, count in splits.items())
     test = 'test' if 'test' in splits else 'val'
     levels = family == 'fcos'
@@ -94,7 +93,7 @@ def config_text(
         f'#     python tools/train.py {out / "config.py"}',
         f"_base_ = 'tresnet_det::{base}'",
         f'classes = {(*classes,)!r}',
-        f'scale = {scale!r}  # ' + ('asked for' if size else why['scale']),
+        f'scale = {ours.scale!r}  # {why["scale"]}',
     ]
     if levels:
         lines += [
@@ -104,7 +103,7 @@ def config_text(
     lines += [
         f'batch_size = {ours.batch_size}  # {why["batch_size"]}',
         f'max_epochs = {epochs or ours.epochs}  # '
-        + ('asked for' if epochs else why['epochs']),
+        + ('as asked for' if epochs else why['epochs']),
         '# What follows needs no change.',
         "data_root, metainfo = '{{ fileDirname }}/', dict(classes=classes)",
         'train, val, test = (dict(data_root=data_root, metainfo=metainfo, '

@@ -94,9 +94,7 @@ def _turn(picture: Picture, turned: int, stored: Size) -> None:
     _replace(picture, lambda box: turned_box(box, turned, stored))
 
 
-def _replace(
-    picture: Picture, move: Callable[[list[float]], list[float]]
-) -> None:
+def _replace(picture: Picture, move: Callable[[list[float]], list[float]]) -> None:
     picture.boxes = [
         Box(
             box.label,

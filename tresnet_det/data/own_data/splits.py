@@ -5,8 +5,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from ...common.errors import UserError, some
-from ..look_alikes import groups_of, look
+from ..checking.images import read_images
+from ..checking.same_images import same_images
 from .found import Found, Picture
 from .libraries import imagehash
 
@@ -107,11 +110,32 @@ def _draw(
 
 
 def _groups(pictures: list[Picture], progress: Callable[[], None]) -> list[list[int]]:
+    """Places of images that check_data.py calls the same or nearly so."""
     imagehash()  # or it says what to install
-    return groups_of(
-        look((p.file for p in pictures), progress),
-        keys=[_source(p.file) for p in pictures],
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    facts = read_images(
+        (
+            dict(file_name=str(p.file), width=p.size[0], height=p.size[1])
+            for p in pictures
+        ),
+        Path(),
+        progress,
     )
+    exact, near = same_images([facts[str(picture.file)] for picture in pictures])
+    first: dict[str, int] = {}
+    pairs = [*exact, *near] + [
+        (first.setdefault(_source(picture.file), place), place)
+        for place, picture in enumerate(pictures)
+    ]
+    links = coo_array(
+        (np.ones(len(pairs)), tuple(zip(*pairs))), shape=(len(pictures),) * 2
+    )
+    groups: dict[int, list[int]] = {}
+    for place, group in enumerate(connected_components(links)[1].tolist()):
+        groups.setdefault(group, []).append(place)
+    return list(groups.values())
 
 
 def _source(file: Path) -> str:
