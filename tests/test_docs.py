@@ -45,6 +45,8 @@ RUN_BY = {
     'commands',
     'python tools/test.py': 'tests/test_tools.py::test_wrong_class_name_stops_both_'
     'commands',
+    'python tools/own_data.py': 'tests/data/test_own_data_bad_input.py::test_'
+    'the_command',
     'python tools/compare.py': 'tests/comparison/test_comparison.py::test_the_command',
     'python tools/analysis_tools/benchmark.py': 'tests/test_measuring.py::test_'
     'benchmark',

@@ -74,7 +74,10 @@ class Proposal(NamedTuple):
 
 
 def propose(
-    train_json: str | os.PathLike, arch: str = 'm', memory: float | None = None
+    train_json: str | os.PathLike,
+    arch: str = 'm',
+    memory: float | None = None,
+    scale: tuple[int, int] | None = None,
 ) -> Proposal:
     """Reads a train split and proposes.
 
@@ -82,6 +85,7 @@ def propose(
         train_json: COCO annotations.
         arch: Of the backbone.
         memory: Bytes at hand; None looks at the GPU, or else at the RAM.
+        scale: Longest and shortest side that are asked for; None proposes.
 
     Raises:
         UserError: The file has faults or no box to train on.
@@ -89,7 +93,7 @@ def propose(
     train_json = Path(train_json)
     content = read_annotations(train_json)
     check_annotations(content, train_json)
-    return propose_for(usable_boxes(content), arch, memory)
+    return propose_for(usable_boxes(content), arch, memory, scale)
 
 
 def usable_boxes(content: Mapping[str, Any]) -> Boxes:
@@ -129,15 +133,21 @@ def sizes_at(data: Boxes, scale: tuple[float, float]) -> np.ndarray:
     return data.boxes * factors(data.images, scale)[data.image_of, None]
 
 
-def propose_for(data: Boxes, arch: str = 'm', memory: float | None = None) -> Proposal:
+def propose_for(
+    data: Boxes,
+    arch: str = 'm',
+    memory: float | None = None,
+    scale: tuple[int, int] | None = None,
+) -> Proposal:
     """Proposes for boxes that were read already.
 
     Args:
         data: At least one box.
         arch: Of the backbone.
         memory: Bytes at hand; None looks at the GPU, or else at the RAM.
+        scale: Longest and shortest side that are asked for; None proposes.
     """
-    scale, why_scale = _scale(data)
+    scale, why_scale = (scale, 'as asked for') if scale else _scale(data)
     sizes = sizes_at(data, scale)
     longest = sizes.max(1)
     strides, why_strides = _strides(longest)
