@@ -37,10 +37,7 @@ SIZE = 64
 
 @lru_cache
 def read(name):
-    # Formatting the text of a config takes longer than the training.
-    return Config(
-        Config.fromfile(CONFIGS / name)._cfg_dict.to_dict(), format_python_code=False
-    )
+    return Config.fromfile(CONFIGS / name)
 
 
 def box(image_id, x, y, w, h, category=1, **options):

@@ -86,8 +86,8 @@ RUN_BY = {
     'commands',
     'python tools/deployment/verify.py': 'tests/deployment/test_export.py::test_the_'
     'commands',
-    'python tools/check_data.py': 'tests/data/test_mending.py::'
-    'test_tool',
+    'python tools/check_data.py': 'tests/data/test_check_data.py::test_all_problems_'
+    'at_once_and_mended',
     'python tools/model_converters/publish_model.py': 'tests/weights/test_publish.py::'
     'test_tool',
     'python tools/deployment/detect.py': 'tests/deployment/test_runtime_pictures.py::'

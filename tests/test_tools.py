@@ -2,14 +2,12 @@
 call them."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
+from forked import run_forked
 from mmdet.apis import DetInferencer
 
 from tresnet_det.evaluation.figures import COCO_FIGURES
@@ -29,20 +27,21 @@ DEMO = [
 ]
 
 
-def run(*command, status=0, **environment):
-    done = subprocess.run(
-        [sys.executable, *map(str, command)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=dict(os.environ, **environment),
-    )
-    assert done.returncode == status, done.stdout[-3000:]
-    return done.stdout
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """Runs a command; what it printed."""
+    output = tmp_path_factory.mktemp('output') / 'output'
+
+    def run(*command, status=0, **environment):
+        done = run_forked(output, *command, **environment)
+        assert done.returncode == status, done.stdout[-3000:]
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope='module')
-def demo(tmp_path_factory):
+def demo(tmp_path_factory, run):
     """Output of a tiny demo, and its folder (with a space in the path)."""
     out = tmp_path_factory.mktemp('tools') / 'the demo'
     return run(*DEMO, out), out
@@ -64,7 +63,7 @@ def test_demo_shows_progress_and_writes_what_it_names(demo):
     assert len(list((out / 'pictures').glob('*.jpg'))) == 3
 
 
-def test_demo_again_does_nothing_twice(demo):
+def test_demo_again_does_nothing_twice(demo, run):
     _, out = demo
     kept = [
         out / 'train' / 'epoch_1.pth',
@@ -77,7 +76,7 @@ def test_demo_again_does_nothing_twice(demo):
     assert 'Epoch(' not in text and ' AP50 ' in text
 
 
-def test_mmdetections_train_resumes_and_its_test_evaluates(demo, tmp_path):
+def test_mmdetections_train_resumes_and_its_test_evaluates(demo, tmp_path, run):
     _, out = demo
     tools = [find_mmdet_tool(name) for name in ('train.py', 'test.py')]
     data = dict(DEMO_DATA=str(out / 'data'))
@@ -118,7 +117,7 @@ def test_mmdetections_train_resumes_and_its_test_evaluates(demo, tmp_path):
     assert tested == trained
 
 
-def test_wrong_class_name_stops_both_commands(demo, tmp_path):
+def test_wrong_class_name_stops_both_commands(demo, tmp_path, run):
     _, out = demo
     data = dict(DEMO_DATA=str(out / 'data'))
     wrong = tmp_path / 'wrong.py'
@@ -145,7 +144,7 @@ def test_wrong_class_name_stops_both_commands(demo, tmp_path):
         assert 'Epoch(' not in text and 'Load checkpoint' not in text
 
 
-def test_get_flops_counts_every_conv_whatever_the_norm(demo):
+def test_get_flops_counts_every_conv_whatever_the_norm(demo, run):
     _, out = demo
     counts = {}
     for norm in ('BN', 'InPlaceABN'):
@@ -163,7 +162,7 @@ def test_get_flops_counts_every_conv_whatever_the_norm(demo):
     assert counts['BN'] == counts['InPlaceABN'] == ['3.355G', '30.797M']
 
 
-def test_browse_dataset(demo, tmp_path):
+def test_browse_dataset(demo, tmp_path, run):
     _, out = demo
     run(
         find_mmdet_tool('analysis_tools/browse_dataset.py'),
@@ -192,7 +191,7 @@ def test_inferencer(demo, tmp_path):
     assert inferencer.visualizer.dataset_meta['classes'][0] == 'circle'
 
 
-def test_make_demo_data(tmp_path):
+def test_make_demo_data(tmp_path, run):
     command = (
         ROOT / 'tools' / 'misc' / 'make_demo_data.py',
         tmp_path / 'data',
@@ -205,7 +204,7 @@ def test_make_demo_data(tmp_path):
     assert 'data: was there already' in run(*command)
 
 
-def test_coco_subset(demo, tmp_path):
+def test_coco_subset(demo, tmp_path, run):
     _, out = demo
     text = run(
         ROOT / 'tools' / 'dataset_converters' / 'coco_subset.py',

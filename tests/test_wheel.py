@@ -134,13 +134,6 @@ def test_configs_resolve_by_name(installed, tmp_path):
     assert found['arch'] == 'v2_l'
 
 
-def test_tools_run(installed, tmp_path):
-    tool = installed / 'tresnet_det' / '.mim' / 'tools' / 'train.py'
-    assert '--auto-scale-lr' in run(
-        tool, '--help', cwd=tmp_path, PYTHONPATH=str(installed)
-    )
-
-
 def test_trains(installed, tmp_path):
     """A config by name, with the tool that came along, outside the tree."""
     data, work_dir = tmp_path / 'data', tmp_path / 'work_dir'

@@ -23,7 +23,10 @@ def spawn(worker, folder):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    mp.spawn(_enter, (worker, port, str(folder)), nprocs=2)
+    # Not spawned: each would import MMDetection first.
+    mp.start_processes(
+        _enter, (worker, port, str(folder)), nprocs=2, start_method='fork'
+    )
     return [torch.load(folder / f'{rank}.pt') for rank in range(2)]
 
 

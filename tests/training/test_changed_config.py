@@ -66,13 +66,10 @@ BASE = dict(
 
 def trained(folder, resume=None, **options):
     """A run of two epochs, or one that goes on, and what it warned of."""
-    cfg = Config({**BASE, **options}, format_python_code=False)
+    cfg = Config({**BASE, **options})
     cfg.work_dir, cfg.experiment_name = str(folder), f'{folder} {options}'
     cfg.load_from, cfg.resume = resume, resume is not None
-    with (
-        patch('mmengine.runner.runner.collect_env', dict),
-        patch.object(MMLogger, 'callHandlers', autospec=True) as calls,
-    ):
+    with patch.object(MMLogger, 'callHandlers', autospec=True) as calls:
         runner = CheckedRunner.from_cfg(cfg)
         runner.train()
     records = [call.args[1] for call in calls.call_args_list]
@@ -218,12 +215,11 @@ def test_one_cycle(tmp_path):
 
 
 def test_parts_that_are_not_wanted_are_not_compared(tmp_path, checkpoint):
-    cfg = Config({**BASE, 'param_scheduler': None}, format_python_code=False)
+    cfg = Config({**BASE, 'param_scheduler': None})
     cfg.work_dir, cfg.experiment_name = str(tmp_path), 'not wanted'
     cfg.optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.1))
-    with patch('mmengine.runner.runner.collect_env', dict):
-        runner = CheckedRunner.from_cfg(cfg)
-        runner.resume(checkpoint, False, resume_param_scheduler=False)
+    runner = CheckedRunner.from_cfg(cfg)
+    runner.resume(checkpoint, False, resume_param_scheduler=False)
     assert (runner.epoch, runner.iter) == (1, 2)
 
 

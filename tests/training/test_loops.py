@@ -82,13 +82,7 @@ def train(folder, data, place=None, iteration=0, **options):
             dict(type='DrawHook'),
             dict(type='KillHook', place=place, iteration=iteration),
         ]
-        # Versions of compilers, and the config made pretty for each
-        # checkpoint: most of the time.
-        with (
-            patch('mmengine.runner.runner.collect_env', dict),
-            patch.object(Config, 'pretty_text', ''),
-        ):
-            RUNNERS.build(cfg).train()
+        RUNNERS.build(cfg).train()
 
     process = multiprocessing.get_context('fork').Process(target=run)
     process.start()
@@ -218,10 +212,7 @@ def count(folder, epochs, batch_size=2, by_config=True, **options):
         if by_config
         else DataLoader(**data)
     )
-    with (
-        patch('mmengine.runner.runner.collect_env', dict),
-        patch('tresnet_det.training.runner.loops.print_log') as log,
-    ):
+    with patch('tresnet_det.training.runner.loops.print_log') as log:
         runner = ResumableRunner(
             Counting(),
             str(folder),

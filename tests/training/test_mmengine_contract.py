@@ -20,11 +20,10 @@ from tresnet_det.training.runner.visual_checks import check_backends
 @pytest.fixture
 def build(tmp_path):
     def built(**options):
-        cfg = Config({**BASE, **options}, format_python_code=False)
+        cfg = Config({**BASE, **options})
         cfg.work_dir = str(tmp_path)
         cfg.experiment_name = f'{tmp_path}{options}'
-        with patch('mmengine.runner.runner.collect_env', dict):
-            return CheckedRunner.from_cfg(cfg)
+        return CheckedRunner.from_cfg(cfg)
 
     return built
 

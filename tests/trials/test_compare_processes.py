@@ -63,11 +63,7 @@ def train(folder, data, processes, norm, norm_eval=False, killed=None):
             LOCAL_RANK=str(rank),
             WORLD_SIZE=str(processes),
         )
-        with (
-            patch.dict(os.environ, environment),
-            patch('mmengine.runner.runner.collect_env', dict),
-            patch.object(Config, 'pretty_text', ''),
-        ):
+        with patch.dict(os.environ, environment):
             RUNNERS.build(cfg).train()
 
     workers = [FORK.Process(target=run, args=(rank,)) for rank in range(processes)]

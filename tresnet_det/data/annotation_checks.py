@@ -21,6 +21,7 @@ __all__ = [
     'annotation_faults',
     'check_annotations',
     'check_is_coco',
+    'is_key',
     'kinds_of',
     'refuse',
     'text_of',
@@ -51,7 +52,8 @@ def _is_number(value: Any) -> bool:
     return kind is int or kind is float and abs(value) < math.inf
 
 
-def _is_key(value: Any) -> bool:
+def is_key(value: Any) -> bool:
+    """Whether a value can be an id."""
     return type(value) is str or _is_number(value)
 
 
@@ -80,7 +82,7 @@ def _is_flag_or_none(value: Any) -> bool:
 
 
 # What MMDetection reads of each entry, and what it must be.
-_KEY = _is_key, 'no number or string'
+_KEY = is_key, 'no number or string'
 FIELDS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = dict(
     images=dict(
         id=_KEY,
@@ -207,7 +209,7 @@ def annotation_faults(
             for entry in entries:
                 if field in entry and not is_right(entry[field]):
                     yield _wrong_type(part, field, wrong, entry, is_right)
-        counts = Counter(e['id'] for e in entries if _is_key(e.get('id')))
+        counts = Counter(e['id'] for e in entries if is_key(e.get('id')))
         for key, count in counts.items():
             if count > 1:
                 yield Fault(
@@ -218,7 +220,7 @@ def annotation_faults(
         lost = [
             entry
             for entry in content.get('annotations', ())
-            if key in entry and _is_key(entry[key]) and entry[key] not in ids[part]
+            if key in entry and is_key(entry[key]) and entry[key] not in ids[part]
         ]
         texts = {text_of(known): known for known in ids[part]} if lost else {}
         for entry in lost:

@@ -4,7 +4,7 @@ import os
 from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
-from .annotation_checks import FIELDS, annotation_faults, check_is_coco, text_of, unquoted
+from .annotation_checks import FIELDS, annotation_faults, check_is_coco, is_key, text_of, unquoted
 from .box_checks import leaves_image, look_at_boxes, why_left_out
 from .image_checks import FolderOfImages, leaves_folder
 from .same_boxes import boxes_twice
@@ -140,14 +140,13 @@ def _drop(content: dict) -> int:
 
 
 def _drop_classes(content: dict, names: tuple[str, ...]) -> int:
-    gone = {c.get('id') for c in content['categories'] if c.get('name') in names}
+    gone = [c for c in content['categories'] if c.get('name') in names]
+    ids = [c.get('id') for c in gone]
     if gone:
         content['annotations'] = [
-            a for a in content['annotations'] if a.get('category_id') not in gone
+            a for a in content['annotations'] if a.get('category_id') not in ids
         ]
-        content['categories'] = [
-            c for c in content['categories'] if c.get('id') not in gone
-        ]
+        content['categories'] = [c for c in content['categories'] if c not in gone]
     return len(gone)
 
 
@@ -222,11 +221,11 @@ def _complete(content: dict) -> int:
 def _match_types(content: dict) -> int:
     count = 0
     for key, part in (('image_id', 'images'), ('category_id', 'categories')):
-        known = {entry.get('id') for entry in content[part]}
+        known = {e['id'] for e in content[part] if is_key(e.get('id'))}
         by_text = {text_of(value): value for value in known}
         for annotation in content['annotations']:
             value = annotation.get(key)
-            if value not in known and text_of(value) in by_text:
+            if is_key(value) and value not in known and text_of(value) in by_text:
                 annotation[key] = by_text[text_of(value)]
                 count += 1
     return count
@@ -243,20 +242,25 @@ def _number(content: dict) -> int:
 
 
 def _merge_categories(content: dict) -> int:
-    used = Counter(a.get('category_id') for a in content['annotations'])
+    ids = [a.get('category_id') for a in content['annotations']]
+    used = Counter(filter(is_key, ids))
     by_name = defaultdict(list)
     for category in content['categories']:
-        by_name[category.get('name')].append(category)
-    kept, into = set(), {}
+        if is_key(category.get('id')):
+            by_name[str(category.get('name'))].append(category)
+    gone, into = set(), {}
     for same in by_name.values():
-        first = max(same, key=lambda c: bool(used[c.get('id')]))  # the first used
-        kept.add(id(first))
-        into.update({c.get('id'): first.get('id') for c in same if c is not first})
+        first = max(same, key=lambda c: bool(used[c['id']]))  # the first used
+        for other in same:
+            if other is not first:
+                gone.add(id(other))
+                into[other['id']] = first['id']
     for annotation in content['annotations']:
         key = annotation.get('category_id')
-        annotation['category_id'] = into.get(key, key)
-    content['categories'] = [c for c in content['categories'] if id(c) in kept]
-    return len(by_name) and sum(map(len, by_name.values())) - len(kept)
+        if is_key(key):
+            annotation['category_id'] = into.get(key, key)
+    content['categories'] = [c for c in content['categories'] if id(c) not in gone]
+    return len(gone)
 
 
 def _rename(content: dict, images: str | os.PathLike) -> int:

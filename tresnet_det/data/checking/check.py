@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from ...common.errors import UserError
 from ..mending import Choices
 from ..proposal import Proposal, propose_for
 from .annotations import annotation_findings
@@ -26,9 +26,8 @@ __all__ = ['Checked', 'Progress', 'check']
 Progress = Callable[[str, int], Callable[[], object]]
 
 
-class _Silent(NamedTuple):
-    def __call__(self) -> None:
-        pass
+def _silent(what: str, steps: int) -> Callable[[], object]:
+    return lambda: None
 
 
 @dataclass
@@ -55,7 +54,7 @@ class Checked:
 def check(
     data: DataSet,
     choices: Choices = Choices(),  # noqa: B008  a tuple
-    progress: Progress = lambda what, steps: _Silent(),
+    progress: Progress = _silent,
 ) -> Checked:
     """Reads all files and images and collects what is found.
 
@@ -63,6 +62,9 @@ def check(
         data: The splits.
         choices: A person's, of mending.
         progress: Is told how far it is.
+
+    Raises:
+        UserError: There is one annotation file, and it cannot be read.
     """
     findings = [
         Finding(Level.NOTE, name, 'no data set in COCO form, not looked at')
@@ -81,12 +83,13 @@ def check(
         if read and split.folder:
             findings += missing_findings(read, data.allow_missing)
         step()
+    if not reads and len(data.splits) == 1:
+        raise UserError(findings[-1].text)  # there is nothing else to say
     if reads:
         findings += class_findings(reads)
     _look_at_images(reads, findings, data.allow_missing, progress)
     order = list(Level)
     findings.sort(key=lambda finding: order.index(finding.level))
-    # Whatever is not looked at is said, so that nobody takes it for good.
     proposal = None
     if reads and reads[0].split is data.splits[0]:
         boxes = reads[0].table()[0]

@@ -35,7 +35,7 @@ def sizes(
     def draw(axes: Axes) -> None:
         longest = np.maximum(boxes.max(1), 1)
         edges = np.geomspace(1, max(1024, longest.max() + 1), 41)
-        axes.hist(longest, edges, color=BLUE, alpha=0.8)
+        axes.hist(longest, edges.tolist(), color=BLUE, alpha=0.8)
         top = axes.get_ylim()[1]
         axes.set(xscale='log', xlabel='longer side in training, pixels', ylim=(0, top))
         axes.set_ylabel('boxes')
@@ -66,7 +66,7 @@ def shapes(boxes: np.ndarray) -> str:
 
     def draw(axes: Axes) -> None:
         ratios = np.clip(boxes[:, 0] / boxes[:, 1], 1 / 16, 16)
-        axes.hist(ratios, np.geomspace(1 / 16, 16, 41), color=BLUE, alpha=0.8)
+        axes.hist(ratios, np.geomspace(1 / 16, 16, 41).tolist(), color=BLUE, alpha=0.8)
         axes.set(xscale='log', xlabel='width : height', ylabel='boxes')
         for ratio in ANCHORS[0]:
             axes.axvline(1 / ratio, color=RED, lw=1, ls='--')
@@ -98,10 +98,10 @@ def heat_map(boxes: np.ndarray, images: np.ndarray) -> str:
         (high[:, 0], high[:, 1], 1),
     ):
         np.add.at(cover, (y, x), sign)
-    cover = cover.cumsum(0).cumsum(1)[:GRID, :GRID]
+    covered = cover.cumsum(0).cumsum(1)[:GRID, :GRID]
 
     def draw(axes: Axes) -> None:
-        shown = axes.imshow(cover, cmap='Blues', vmin=0, extent=(0, 1, 1, 0))
+        shown = axes.imshow(covered, cmap='Blues', vmin=0, extent=(0, 1, 1, 0))
         axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=['left', 'right'])
         axes.set_yticklabels(['top', 'bottom'])
         figure = axes.get_figure()

@@ -13,7 +13,7 @@ from ..image_reading import decoded
 __all__ = ['around', 'thumbnail']
 
 SIDE = 240  # pixels, of a thumbnail
-BLUE, WHITE = (214, 108, 10), (255, 255, 255)  # BGR
+ORANGE, BLACK = (0, 140, 255), (0, 0, 0)  # BGR
 
 
 def thumbnail(path: Path, boxes: Sequence[Sequence[float]] = ()) -> str | None:
@@ -66,10 +66,11 @@ def _encoded(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> str | None:
     way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     small = cv2.resize(image, size, interpolation=way)
     for x, y, w, h in boxes:
-        ends = [(round(a * factor), round(b * factor)) for a, b in ((x, y), (x + w, y + h))]
+        left, top = round(x * factor), round(y * factor)
+        right, bottom = round((x + w) * factor), round((y + h) * factor)
         # Two colours: one of them is seen on any ground.
-        cv2.rectangle(small, *ends, WHITE, 3)
-        cv2.rectangle(small, *ends, BLUE, 1)
+        cv2.rectangle(small, (left, top), (right, bottom), BLACK, 4)
+        cv2.rectangle(small, (left, top), (right, bottom), ORANGE, 2)
     done, data = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, 80])
     text = base64.b64encode(data.tobytes()).decode()
     return f'data:image/jpeg;base64,{text}' if done else None

@@ -16,7 +16,7 @@ from .classes import class_counts
 from .findings import Level
 from .pictures import around, thumbnail
 from .reading import ReadSplit
-from .text import verdict
+from .text import shown, verdict
 
 __all__ = ['check_report_folder', 'write_report']
 
@@ -81,6 +81,7 @@ def _content(checked: Checked) -> dict[str, Any]:
         splits=[_split(read) for read in checked.reads],
         counts=class_counts(checked.reads),
         proposal=checked.proposal,
+        shown=shown,
         figures=_figures(checked),
         samples=_samples(checked.reads[0]) if checked.reads else [],
         offenders=_offenders(checked.reads[0]) if checked.reads else [],
@@ -89,7 +90,13 @@ def _content(checked: Checked) -> dict[str, Any]:
 
 def _finding(finding: Any) -> dict[str, Any]:
     shown = [
-        (thumbnail(picture.path, picture.boxes), picture.caption)
+        (
+            # A small box is not seen in a whole image.
+            around(picture.path, picture.boxes[0])
+            if len(picture.boxes) == 1
+            else thumbnail(picture.path, picture.boxes),
+            picture.caption,
+        )
         for picture in finding.pictures
         if picture.path.is_file()
     ]

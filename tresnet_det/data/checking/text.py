@@ -6,7 +6,7 @@ from .annotations import dropped
 from .check import Checked
 from .findings import Level
 
-__all__ = ['as_text', 'verdict', 'what_mending_does']
+__all__ = ['as_text', 'shown', 'verdict', 'what_mending_does']
 
 WIDTH = 88
 
@@ -40,9 +40,14 @@ def as_text(checked: Checked) -> str:
     if checked.proposal:
         lines += ['', 'A proposal for training; you decide:']
         for name, value in zip(checked.proposal._fields, checked.proposal[:-1]):
-            lines += _wrapped(f'{name} = {value}', '  ')
+            lines += _wrapped(f'{name} = {shown(value)}', '  ')
             lines += _wrapped(f'{checked.proposal.reasons[name]}.', '      ')
     return '\n'.join([*lines, '', verdict(checked)])
+
+
+def shown(value: object) -> str:
+    """A value of a proposal; 1e8 pixels are FCOS's way to say no end."""
+    return str(value).replace('100000000.0', '1e8')
 
 
 def _wrapped(text: str, indent: str = '') -> list[str]:
@@ -71,6 +76,13 @@ def verdict(checked: Checked) -> str:
     warnings = len(checked.of(Level.WARNING))
     if errors:
         leaks = sum('LEAK' in f.text for f in checked.of(Level.ERROR))
-        also = f' ({leaks} of them: val images are in train)' if leaks else ''
-        return f'{errors} errors{also} and {warnings} warnings: mend these first.'
-    return f'No error, {warnings} warnings: training takes these data.'
+        also = ', with a LEAK between the splits,' if leaks else ''
+        return (
+            f'{_counted(errors, "error")}{also} and {_counted(warnings, "warning")}: '
+            'mend the errors before you train.'
+        )
+    return f'No error, {_counted(warnings, "warning")}: training takes these data.'
+
+
+def _counted(number: int, what: str) -> str:
+    return f'{number} {what}' if number == 1 else f'{number} {what}s'
