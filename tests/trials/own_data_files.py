@@ -24,8 +24,6 @@ from tresnet_det.common.errors import UserError
 from tresnet_det.data.own_data import Options, make_own_data
 
 FOLDER = Path(os.environ.get('TRESNET_DET_DATA', '../shared/data')) / 'annotations'
-# What a person answers, by file.
-ANSWERS: dict[str, dict] = {}
 FEW = 4
 
 
@@ -54,7 +52,6 @@ def train(config: Path, work_dir: Path) -> float:
         type='TResNet', arch=dict(depths=(1, 1, 1, 1), width=8), norm_eval=False
     )
     cfg.model.neck.in_channels = [8, 16, 128, 256]
-    cfg.train_pipeline = None
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
         loader.dataset.indices = FEW
@@ -100,6 +97,7 @@ def main() -> None:
                 continue
             loss = train(result.config, Path(folder, 'work'))
             rows.append((file.stem, f'loss {loss:.3f}', [*asked, *result.lines]))
+            print('trained:', rows[-1][:2], flush=True)
     for name, end, lines in rows:
         print(f'\n== {name}: {end}')
         print('\n'.join(lines))

@@ -116,12 +116,7 @@ def _groups(pictures: list[Picture], progress: Callable[[], None]) -> list[list[
     from scipy.sparse.csgraph import connected_components
 
     facts = read_images(
-        (
-            dict(file_name=str(p.file), width=p.size[0], height=p.size[1])
-            for p in pictures
-        ),
-        Path(),
-        progress,
+        (dict(file_name=str(p.file), **_sides(p)) for p in pictures), Path(), progress
     )
     exact, near = same_images([facts[str(picture.file)] for picture in pictures])
     first: dict[str, int] = {}
@@ -136,6 +131,11 @@ def _groups(pictures: list[Picture], progress: Callable[[], None]) -> list[list[
     for place, group in enumerate(connected_components(links)[1].tolist()):
         groups.setdefault(group, []).append(place)
     return list(groups.values())
+
+
+def _sides(picture: Picture) -> dict[str, int]:
+    assert picture.size is not None
+    return dict(zip(('width', 'height'), picture.size))
 
 
 def _source(file: Path) -> str:
