@@ -9,7 +9,7 @@ from .box_checks import leaves_image, look_at_boxes, why_left_out
 from .image_checks import FolderOfImages, leaves_folder
 from .same_boxes import boxes_twice
 
-__all__ = ['Choices', 'mend_annotations', 'repair']
+__all__ = ['Choices', 'mend_annotations', 'put_in_order', 'repair']
 
 
 class Choices(NamedTuple):
@@ -100,9 +100,21 @@ def mend_annotations(
     done = repair(content, images, choices, file)
     if next(annotation_faults(content), None):
         return done
+    return [*done, *put_in_order(content)]
+
+
+def put_in_order(content: dict) -> list[str]:
+    """The part of ``mend_annotations`` for files without a fault.
+
+    Args:
+        content: Whole COCO annotations; changed.
+
+    Returns:
+        What was done, in words, each with its count.
+    """
     faults = look_at_boxes(content)
     if faults.are_corners or faults.are_fractions or faults.of_other_sizes:
-        return done
+        return []
     mended = {
         'areas of 0 were computed': _compute_areas(content),
         'boxes stood twice, the copies were left out': _drop_copies(content),
@@ -111,7 +123,7 @@ def mend_annotations(
         ),
         'boxes were cut off at the border of their image': _cut(content),
     }
-    return [*done, *(f'{count} {what}' for what, count in mended.items() if count)]
+    return [f'{count} {what}' for what, count in mended.items() if count]
 
 
 def _unquote(content: dict) -> int:

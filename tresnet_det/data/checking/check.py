@@ -1,5 +1,6 @@
 """Checks a data set: all findings at once."""
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -66,6 +67,16 @@ def check(
     Raises:
         UserError: There is one annotation file, and it cannot be read.
     """
+    collects = gc.isenabled()
+    gc.disable()  # else it goes over millions of annotations again and again
+    try:
+        return _check(data, choices, progress)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _check(data: DataSet, choices: Choices, progress: Progress) -> Checked:
     findings = [
         Finding(Level.NOTE, name, 'no data set in COCO form, not looked at')
         for name in data.passed

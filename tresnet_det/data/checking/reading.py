@@ -12,7 +12,7 @@ from ...common.json_files import decode_json
 from ..annotation_checks import annotation_faults, check_is_coco, kinds_of
 from ..annotation_files import read_annotations
 from ..box_checks import why_left_out
-from ..mending import Choices, mend_annotations, repair
+from ..mending import Choices, mend_annotations, put_in_order, repair
 from ..proposal import Boxes
 from .findings import Finding, Level
 from .images import ImageFacts
@@ -110,13 +110,17 @@ def read_split(
                 'Mend the file by hand, or leave these entries out: --mend ... --drop.'
             )
         findings.append(Finding(Level.ERROR, split.name, str(kind), remedy))
-    repair(content, split.folder, choices, split.ann_file)
-    mended = _copy(raw)
-    changes = mend_annotations(mended, split.folder, choices, split.ann_file)
+    done = repair(content, split.folder, choices, split.ann_file)
+    if not kinds and not done:
+        mended, left = _copy(content), []  # each look takes seconds for COCO
+        changes = put_in_order(mended)
+    else:
+        mended = _copy(raw)
+        changes = mend_annotations(mended, split.folder, choices, split.ann_file)
+        left = [str(kind) for kind in kinds_of(annotation_faults(mended, True))]
+        _leave_out(content)
     if encoding != 'utf-8':
         changes.append(f'written in UTF-8 in place of {encoding.upper()}')
-    left = [str(kind) for kind in kinds_of(annotation_faults(mended, True))]
-    _leave_out(content)
     return ReadSplit(split, content, mended, changes, left, bool(findings)), findings
 
 
