@@ -92,7 +92,7 @@ def test_all_problems_at_once_and_mended(tmp_path, run):
         '2 of 16 boxes leave their image',
         '1 boxes are narrower than 4 pixels',
         '1 of 7 images have no box (7.png)',
-        "1 classes have no box at all: group",
+        '1 classes have no box at all: group',
         '1 images in',
         'forgotten.png',
         '1 images without a box of the classes (filter_empty_gt)',
@@ -122,13 +122,17 @@ def test_leak_is_an_error(tmp_path, run):
     """The same file, and one saved anew in another size."""
     train = split(tmp_path, 'train', good(3), 0)
     val = split(tmp_path, 'val', good(3), 10)
-    (tmp_path / 'val' / '1.png').write_bytes((tmp_path / 'train' / '2.png').read_bytes())
+    (tmp_path / 'val' / '1.png').write_bytes(
+        (tmp_path / 'train' / '2.png').read_bytes()
+    )
     image = cv2.imread(str(tmp_path / 'train' / '3.png'))
     small = cv2.resize(image, (48, 48), interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(tmp_path / 'val' / '2.png'), cv2.resize(small, (SIZE, SIZE)))
     status, text = run(*train, *val)
     assert status == 1
-    assert 'LEAK: 1 images of val are the same file as images of train (2.png = 1' in text
+    assert (
+        'LEAK: 1 images of val are the same file as images of train (2.png = 1' in text
+    )
     assert 'LEAK: 1 images of val are nearly the same as images of train (3' in text
 
 

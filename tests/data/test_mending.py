@@ -55,7 +55,9 @@ FAULTS = {
 def test_told_and_mended(fault):
     content = json.loads(json.dumps(GOOD))
     fault(content)
-    with pytest.raises(UserError, match=r'check_data\.py ann\.json --mend mended\.json'):
+    with pytest.raises(
+        UserError, match=r'check_data\.py ann\.json --mend mended\.json'
+    ):
         check_annotations(content, 'ann.json', test_mode=True)
     done = mend_annotations(content)
     assert FAULTS[fault] in '; '.join(done)
@@ -77,7 +79,9 @@ def test_two_categories_of_one_name(used):
     boxes = [box(1, 5, 5 + 9 * k, 9, 9, category=c) for k, c in enumerate(used)]
     content = coco(boxes, ('p', 'p', 'q'))
     assert mend_annotations(content) == []  # a person must say so
-    assert mend_annotations(content, choices=Choices(merge_names=True)) == ['1 categories had the name of another']
+    assert mend_annotations(content, choices=Choices(merge_names=True)) == [
+        '1 categories had the name of another'
+    ]
     assert [c['name'] for c in content['categories']] == ['p', 'q']
     kept = content['categories'][0]['id']
     assert kept == used[0] and {a['category_id'] for a in content['annotations']} == {
@@ -98,7 +102,11 @@ def test_corners():
         ([(5, 5, 9, 9)] * 2, '1 boxes stood twice', [[5, 5, 9, 9]]),
         ([(5, 5, 9, 9), (5, 5, 0, 9)], '1 boxes of no width', [[5, 5, 9, 9]]),
         ([(5, 5, 9, 9), (99, 5, 9, 9)], '1 boxes of no width', [[5, 5, 9, 9]]),
-        ([(5, 5, 9, 9), (-4, 60, 9, 9)], '1 boxes were cut', [[5, 5, 9, 9], [0, 60, 5, 4]]),
+        (
+            [(5, 5, 9, 9), (-4, 60, 9, 9)],
+            '1 boxes were cut',
+            [[5, 5, 9, 9], [0, 60, 5, 4]],
+        ),
         ([(5, 5, 9, 9), (-1, 60, 9, 5)], None, [[5, 5, 9, 9], [-1, 60, 9, 5]]),
         # Most leave their image: of another size, so nobody knows.
         ([(60, 60, 90, 90)], None, [[60, 60, 90, 90]]),
@@ -138,7 +146,9 @@ def run(monkeypatch, capsys, *arguments):
 )
 def test_tool(tmp_path, monkeypatch, capsys, encoding):
     (tmp_path / 'in.json').write_bytes(json.dumps(GOOD).encode(encoding))
-    text = run(monkeypatch, capsys, tmp_path / 'in.json', '--mend', tmp_path / 'out.json')
+    text = run(
+        monkeypatch, capsys, tmp_path / 'in.json', '--mend', tmp_path / 'out.json'
+    )
     assert ('in place of UTF-' in text) == (encoding != 'utf-8')
     assert json.loads((tmp_path / 'out.json').read_text('utf-8')) == GOOD
 
@@ -159,6 +169,8 @@ def test_what_cannot_be_mended_is_said_and_nothing_written(
     content = json.loads(json.dumps(GOOD))
     change(content)
     (tmp_path / 'in.json').write_text(json.dumps(content))
-    text = run(monkeypatch, capsys, tmp_path / 'in.json', '--mend', tmp_path / 'out.json')
+    text = run(
+        monkeypatch, capsys, tmp_path / 'in.json', '--mend', tmp_path / 'out.json'
+    )
     assert text.count('error: ') == 1 and words in ' '.join(text.split())
     assert not (tmp_path / 'out.json').exists()

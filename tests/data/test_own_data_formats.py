@@ -139,3 +139,33 @@ def test_one_step_and_a_page(tmp_path):
         'val_0.jpg' in page and 'epoch 1 of 1' in page and '<th>val loss</th>' in page
     )
     assert 'http' not in page.replace('http-equiv', '')
+
+
+def test_every_family_has_a_config(tmp_path):
+    source = written(drawn_shots(tmp_path / 'drawn'), tmp_path / 'source', 'yolo')
+    heads = {}
+    for number, (family, arch, weights) in enumerate(
+        [
+            ('fcos', 'l', None),
+            ('fcos', 'm', 'pretrained'),
+            ('retinanet', 'l', None),
+            ('atss', 'm', None),
+            ('gfl', 'm', 'weights.pth'),
+            ('faster_rcnn', 'v2_l', None),
+        ]
+    ):
+        options = Options(family=family, arch=arch, weights=weights)
+        model = loads(
+            make_own_data(source, tmp_path / str(number), options).config
+        ).model
+        heads[number] = model.get('bbox_head') or model.roi_head.bbox_head
+        assert model.backbone.arch == arch and heads[number].num_classes == 2
+        checkpoint = (model.backbone.init_cfg or {}).get('checkpoint', '')
+        assert (
+            checkpoint == 'weights.pth'
+            if family == 'gfl'
+            else (checkpoint.startswith('timm://') != (number == 0))
+        )
+        assert model.neck.in_channels[-1] == (2432 if arch == 'l' else 2048)
+    assert heads[0].strides == heads[1].strides == [8, 16, 32]
+    assert heads[2].anchor_generator.octave_base_scale in (1, 2, 3, 4)

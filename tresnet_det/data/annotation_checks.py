@@ -202,9 +202,7 @@ def annotation_faults(
             for place, entry in enumerate(entries):
                 if field not in entry:
                     key = entry.get('id', f'number {place}')
-                    yield Fault(
-                        f'{part} without "{field}"', key, mendable, entry=entry
-                    )
+                    yield Fault(f'{part} without "{field}"', key, mendable, entry=entry)
         for field, (is_right, wrong) in fields.items():
             for entry in entries:
                 if field in entry and not is_right(entry[field]):
@@ -212,9 +210,7 @@ def annotation_faults(
         counts = Counter(e['id'] for e in entries if is_key(e.get('id')))
         for key, count in counts.items():
             if count > 1:
-                yield Fault(
-                    f'ids used by several {part}', key, part == 'annotations'
-                )
+                yield Fault(f'ids used by several {part}', key, part == 'annotations')
         ids[part] = set(counts)
     for key, part in (('image_id', 'images'), ('category_id', 'categories')):
         lost = [

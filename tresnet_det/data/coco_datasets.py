@@ -54,7 +54,9 @@ def usable_images(
     """
     wanted = {c['id'] for c in content['categories'] if c['name'] in classes}
     used = {
-        a['image_id'] for a in content.get('annotations', ()) if a['category_id'] in wanted
+        a['image_id']
+        for a in content.get('annotations', ())
+        if a['category_id'] in wanted
     }
     least = filters.get('min_size', 0)
     left, reasons = [], Counter[str]()

@@ -58,7 +58,9 @@ def mask_faults(
     """
     sizes = {i['id']: (i['width'], i['height']) for i in content['images']}
     wanted = {
-        c['id'] for c in content['categories'] if classes is None or c['name'] in classes
+        c['id']
+        for c in content['categories']
+        if classes is None or c['name'] in classes
     }
     return (
         Fault(f'masks that {wrong}', annotation['id'])

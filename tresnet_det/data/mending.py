@@ -4,7 +4,14 @@ import os
 from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
-from .annotation_checks import FIELDS, annotation_faults, check_is_coco, is_key, text_of, unquoted
+from .annotation_checks import (
+    FIELDS,
+    annotation_faults,
+    check_is_coco,
+    is_key,
+    text_of,
+    unquoted,
+)
 from .box_checks import leaves_image, look_at_boxes, why_left_out
 from .image_checks import FolderOfImages, leaves_folder
 from .same_boxes import boxes_twice

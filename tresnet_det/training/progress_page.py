@@ -73,7 +73,8 @@ def write_page(
         small = cv2.resize(
             picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA
         )
-        _, data = cv2.imencode('.jpg', small[..., ::-1])
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 85]
+        _, data = cv2.imencode('.jpg', small[..., ::-1], quality)
         parts.append(_figure(data.tobytes(), 'jpeg', caption))
     page = (
         f'<!DOCTYPE html><html lang="en"><meta charset="utf-8">'

@@ -50,9 +50,7 @@ def class_findings(reads: Sequence[ReadSplit]) -> list[Finding]:
                 else 'They are evaluated but never learned: AP 0.'
             )
             found.append(Finding(Level.WARNING, read.split.name, text, remedy))
-    few = [
-        f'{name} ({row[0]})' for name, row in counts.items() if 0 < row[0] < FEW
-    ]
+    few = [f'{name} ({row[0]})' for name, row in counts.items() if 0 < row[0] < FEW]
     if few:
         found.append(
             Finding(

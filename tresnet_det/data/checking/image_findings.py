@@ -170,9 +170,7 @@ def alike(reads: Sequence[ReadSplit]) -> list[Finding]:
     for (first, second, what), same in groups.items():
         names = some(f'{one[1]} = {two[1]}' for one, two in same)
         pictures = tuple(
-            Picture(
-                read.path({'file_name': name}), (), f'{read.split.name}: {name}'
-            )
+            Picture(read.path({'file_name': name}), (), f'{read.split.name}: {name}')
             for pair in same[:3]
             for read, name in pair
         )

@@ -47,7 +47,9 @@ def around(path: Path, box: Sequence[float]) -> str | None:
     x, y, w, h = box
     side = max(2 * max(w, h), 24)
     left, top = (int(max(0, c - side / 2)) for c in (x + w / 2, y + h / 2))
-    part = image[top : min(height, int(top + side)), left : min(width, int(left + side))]
+    part = image[
+        top : min(height, int(top + side)), left : min(width, int(left + side))
+    ]
     if not part.size:
         return None
     return _encoded(part, [(x - left, y - top, w, h)])

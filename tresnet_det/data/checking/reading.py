@@ -106,8 +106,13 @@ def read_split(
     for kind in kinds:
         remedy = '--mend mends it.' if kind.mendable else 'Mend the file by hand.'
         if not kind.mendable and 'none of the' in kind.text or 'without' in kind.text:
-            remedy = '--mend mends it.' if kind.mendable else (
-                'Mend the file by hand, or leave these entries out: --mend ... --drop.'
+            remedy = (
+                '--mend mends it.'
+                if kind.mendable
+                else (
+                    'Mend the file by hand, or leave these entries out: '
+                    '--mend ... --drop.'
+                )
             )
         findings.append(Finding(Level.ERROR, split.name, str(kind), remedy))
     done = repair(content, split.folder, choices, split.ann_file)

@@ -148,7 +148,7 @@ def _figures(checked: Checked) -> list[dict[str, str]]:
                 + ', '.join(
                     f'{stride}: {share:.0%}' for stride, share in zip(strides, shares)
                 )
-                + f' of the boxes). Triangles: RetinaNet\'s anchors; '
+                + f" of the boxes). Triangles: RetinaNet's anchors; "
                 f'{np.mean(overlaps >= 0.5):.1%} of the boxes have one with an IoU of '
                 f'0.5 or more. {np.mean(trained.min(1) < strides[0]):.1%} of the boxes '
                 f'are narrower than one cell of the finest level ({strides[0]} pixels).'
@@ -158,7 +158,7 @@ def _figures(checked: Checked) -> list[dict[str, str]]:
             title='Shapes',
             uri=figures.shapes(boxes.boxes),
             text=(
-                'Dashed: RetinaNet\'s anchors. '
+                "Dashed: RetinaNet's anchors. "
                 f'{np.mean(ratios > 4):.1%} of the boxes are more than four times as '
                 'long as wide, for which anchors of 1:2 to 2:1 fit badly.'
             ),

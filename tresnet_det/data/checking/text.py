@@ -31,7 +31,10 @@ def as_text(checked: Checked) -> str:
     for read in checked.reads:
         counts = {} if read.split.test_mode else dropped(read)
         if counts:
-            lines += ['', f'MMDetection will leave out of training ({read.split.name}):']
+            lines += [
+                '',
+                f'MMDetection will leave out of training ({read.split.name}):',
+            ]
             lines += [f'  {count:>7} {reason}' for reason, count in counts.items()]
         changes = what_mending_does(checked).get(read.split.name)
         if changes:

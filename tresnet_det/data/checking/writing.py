@@ -42,7 +42,7 @@ def write_mended(checked: Checked, out: Path) -> list[str]:
                 f'{"; ".join(read.left)}. Mend these by hand, or leave the entries '
                 'out with --drop'
             )
-    for read, target in targets:
+    for _, target in targets:
         for other in splits:
             if _same(target, other.ann_file):
                 raise UserError(

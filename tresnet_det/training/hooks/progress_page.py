@@ -86,7 +86,7 @@ class ProgressPage(Hook):
         try:
             page = write_page(
                 runner.work_dir,
-                Path(runner.cfg.filename or runner.work_dir).stem,
+                Path(runner.work_dir).name,
                 f'epoch {runner.epoch} of {runner.max_epochs}, iteration {runner.iter} '
                 f'of {runner.max_iters}',
                 self.drawn,
