@@ -268,7 +268,9 @@ def served(server, content, files=4):
 )
 def test_names_outside_the_folder_are_refused(fetch, server, tmp_path, evil):
     content = zipped({**folder_of('val2017', 3), evil: b'x'})
-    with pytest.raises(ValueError, match='members that leave the folder'):
+    with pytest.raises(
+        ValueError, match='members that leave the folder|expected are files in val2017'
+    ):
         fetch(archives=served(server, content))
     assert names_below(tmp_path) == ['coco/val2017.zip']
 
