@@ -52,5 +52,8 @@ def test_predictors_and_scales_stay_float32(head):
     scales = getattr(graph.net['head'], 'scales', ())
     assert all(one.scale.dtype == torch.float32 for one in scales)
     with torch.no_grad():
-        maps = graph._maps(torch.zeros(1, 3, 64, 64, dtype=torch.float16))
+        features = graph.net['backbone'](torch.zeros(1, 3, 64, 64).half())
+        if 'neck' in graph.net:
+            features = graph.net['neck'](features)
+        maps = graph.dense.maps(list(features))
     assert {level.dtype for kind in maps for level in kind} == {torch.float32}

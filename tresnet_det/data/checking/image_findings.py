@@ -20,10 +20,10 @@ def missing_findings(read: ReadSplit, allow_missing: bool = False) -> list[Findi
         read: The split, with a folder of images.
         allow_missing: ``skip_corrupt_images`` of the config.
     """
-    split, content = read.split, read.content
+    split, names = read.split, read.names
     assert split.folder is not None
     if not split.folder.is_dir():
-        read.missing = [image['file_name'] for image in content['images']]
+        read.missing = names
         return [
             Finding(
                 Level.ERROR,
@@ -32,7 +32,6 @@ def missing_findings(read: ReadSplit, allow_missing: bool = False) -> list[Findi
                 'Set data_root and data_prefix in the config, or give another folder.',
             )
         ]
-    names = [image['file_name'] for image in content['images']]
     found = []
     leaving = [name for name in names if leaves_folder(name)]
     if leaving:
@@ -45,7 +44,6 @@ def missing_findings(read: ReadSplit, allow_missing: bool = False) -> list[Findi
                 'Names should be relative to the folder of images.',
             )
         )
-    # As the file has them: mending may have found them under other names.
     read.missing = list(missing_images(names, split.folder))
     if read.missing:
         gone = missing_images(read.missing, split.folder)

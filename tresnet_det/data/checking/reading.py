@@ -32,6 +32,7 @@ class ReadSplit:
         changes: What was done to the file for that, in words.
         left: Faults that ``--mend`` does not mend, in words.
         faulty: Training refuses the file as it is.
+        names: Of the images, as the file has them.
         missing: Names of images that are not there.
         facts: File name -> what was found in the image.
     """
@@ -42,6 +43,7 @@ class ReadSplit:
     changes: list[str]
     left: list[str]
     faulty: bool = False
+    names: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     facts: dict[str, ImageFacts] = field(default_factory=dict)
 
@@ -115,6 +117,12 @@ def read_split(
                 )
             )
         findings.append(Finding(Level.ERROR, split.name, str(kind), remedy))
+    # Repairing finds images under other names.
+    names = [
+        image['file_name']
+        for image in raw['images']
+        if isinstance(image, dict) and isinstance(image.get('file_name'), str)
+    ]
     done = repair(content, split.folder, choices, split.ann_file)
     if not kinds and not done:
         mended, left = _copy(content), []  # each look takes seconds for COCO
@@ -126,7 +134,8 @@ def read_split(
         _leave_out(content)
     if encoding != 'utf-8':
         changes.append(f'written in UTF-8 in place of {encoding.upper()}')
-    return ReadSplit(split, content, mended, changes, left, bool(findings)), findings
+    faulty = bool(findings)
+    return ReadSplit(split, content, mended, changes, left, faulty, names), findings
 
 
 def _content(split: Split) -> tuple[dict, dict, str]:
