@@ -113,6 +113,18 @@ def small_rcnn(masks: bool = False, changes: dict | None = None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = shaken(MODELS.build(cfg.model)).requires_grad_(False)
-        if masks:  # of both signs, not all near a half
-            nn.init.normal_(model.roi_head.mask_head.conv_logits.weight)
+        if masks:
+            _half_full_masks(model)
     return model
+
+
+@torch.no_grad()
+def _half_full_masks(model: nn.Module) -> None:
+    """Probabilities on both sides of a half, by the look of one box."""
+    roi, draw = model.roi_head, torch.Generator().manual_seed(1)
+    last = roi.mask_head.conv_logits
+    nn.init.normal_(last.weight, generator=draw)
+    features = model.extract_feat(torch.rand(1, 3, 97, 161, generator=draw))
+    box = torch.tensor([[0, 20.0, 20, 90, 70]])
+    logits = roi._mask_forward(features, box)['mask_preds']
+    last.bias -= logits.flatten(2).median(2).values[0]

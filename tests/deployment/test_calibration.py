@@ -52,8 +52,6 @@ def test_predictors_and_scales_stay_float32(head):
     scales = getattr(graph.net['head'], 'scales', ())
     assert all(one.scale.dtype == torch.float32 for one in scales)
     with torch.no_grad():
-        features = graph.net['backbone'](torch.zeros(1, 3, 64, 64).half())
-        if 'neck' in graph.net:
-            features = graph.net['neck'](features)
-        maps = graph.dense.maps(list(features))
+        images = torch.zeros(1, 3, 64, 64, dtype=torch.float16)
+        maps = graph.net['head'](graph.net['neck'](graph.net['backbone'](images)))
     assert {level.dtype for kind in maps for level in kind} == {torch.float32}

@@ -365,7 +365,7 @@ def test_equal_scores_come_in_mmdetections_order(made):
     for batch in data:
         right = verification._mmdetection(detector, batch)
         got = verification.run_file(session, batch, made['remarks'])
-        for (boxes, scores, labels), own in zip(right, got):
+        for (boxes, scores, labels, _), own in zip(right, got):
             assert len(scores) == 20 and len(np.unique(scores.round(5))) == 1
             assert np.array_equal(own[2], labels)
             np.testing.assert_allclose(own[0], boxes, atol=1e-2)

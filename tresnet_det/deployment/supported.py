@@ -75,7 +75,7 @@ def check_supported(model: nn.Module, raw: bool = False) -> None:
 
 
 def _check_one_stage(model: Any) -> None:
-    head = getattr(model, 'bbox_head', None)
+    head: Any = getattr(model, 'bbox_head', None)
     if not isinstance(model, SingleStageDetector) or type(head) not in HEADS:
         found = type(model).__name__
         if head is not None:
@@ -98,7 +98,7 @@ def _check_one_stage(model: Any) -> None:
 
 
 def _check_two_stage(model: Any, raw: bool) -> None:
-    roi = getattr(model, 'roi_head', None)
+    roi: Any = getattr(model, 'roi_head', None)
     parts: dict[str, Any] = {
         'rpn_head': getattr(model, 'rpn_head', None),
         'roi_head': roi,

@@ -191,20 +191,23 @@ def compare_on_val(
             total += len(one[1])
             alike += _alike(one, other)
             scale = np.array([*sample.scale_factor] * 2, np.float32)
-            for results, (boxes, *rest) in ((theirs, one), (ours, other)):
+            for results, (boxes, scores, labels, masks) in (
+                (theirs, one),
+                (ours, other),
+            ):
                 results += _coco_results(
-                    sample.img_id, boxes / scale, *rest, dataset.cat_ids
+                    sample.img_id, boxes / scale, scores, labels, masks, dataset.cat_ids
                 )
-    masks: dict[str, Any] = {}
+    of_masks: dict[str, Any] = {}
     if 'masks' in remarks:
-        masks = _mask_figures(dataset, theirs, ours, seen)
+        of_masks = _mask_figures(dataset, theirs, ours, seen)
     return dict(
         images=len(seen),
         detections=total,
         alike=round(alike / total, 6) if total else 1.0,
         mmdetection=_figures(dataset, theirs, seen),
         file=_figures(dataset, ours, seen),
-        **masks,
+        **of_masks,
     )
 
 
