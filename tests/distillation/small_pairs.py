@@ -152,6 +152,8 @@ def _faster(preprocessor, width, norm_eval, classes, **head):
     sampler = dict(
         type='RandomSampler', num=16, pos_fraction=0.5, add_gt_as_proposals=True
     )
+    # Objects are no anchors: an RPN finds no row for them.
+    anchors = dict(sampler, num=32, add_gt_as_proposals=False)
     proposals = dict(
         nms_pre=50, max_per_img=20, nms=dict(type='nms', iou_threshold=0.7)
     )
@@ -179,7 +181,7 @@ def _faster(preprocessor, width, norm_eval, classes, **head):
             ),
         ),
         train_cfg=dict(
-            rpn=dict(cfg['train_cfg'], sampler=dict(sampler, num=32)),
+            rpn=dict(cfg['train_cfg'], sampler=anchors),
             rpn_proposal=dict(proposals, min_bbox_size=0),
             rcnn=dict(assigner=assigner, sampler=sampler, pos_weight=-1, debug=False),
         ),

@@ -23,6 +23,7 @@ from small_pairs import (
 from torch import nn
 
 from tresnet_det import HeadSharing, UserError
+from tresnet_det.distillation.heads import parts_of
 from tresnet_det.distillation.inputs import as_prepared_by
 from tresnet_det.training.losses import losses_of
 
@@ -375,19 +376,23 @@ def test_logit_distillation_trains_the_own_head(tmp_path):
     assert model.bbox_head.conv_cls.weight.grad.any()
 
 
-def test_shuffled_head(tmp_path):
+@pytest.mark.parametrize('kind', ['fcos', 'faster'])
+def test_shuffled_head(kind, tmp_path):
     """Shares other weights with the same values; its own findings stay."""
-    cfg = detector('fcos')
+    cfg = detector(kind)
     teacher = write_teacher(tmp_path / 't.pth', cfg)
     found = []
     for shuffle_head in (False, True, True):
         model = build(student(cfg, dict(teacher, shuffle_head=shuffle_head), 1))
         model.train()
         found.append(distilled(losses(model)))
-        rest, whole = model.teacher.rest(1), model.teacher.model.bbox_head
-        one, other = (m.conv_cls.weight.flatten() for m in (rest, whole))
-        assert torch.equal(one, other) != shuffle_head
-        assert torch.equal(one.sort()[0], other.sort()[0])
+        for part in parts_of(model):
+            lent = dict(model.teacher.rest(part, 1).named_parameters())
+            whole = dict(part.head(model.teacher.model).named_parameters())
+            (name,) = {'conv_cls.weight', 'rpn_cls.weight', 'fc_cls.weight'} & {*lent}
+            one, other = (m[name].flatten() for m in (lent, whole))
+            assert torch.equal(one, other) != shuffle_head
+            assert torch.equal(one.sort()[0], other.sort()[0])
     assert found[1] == found[2]
     assert found[0] != found[1]
 

@@ -5,7 +5,7 @@ weights, MiB kept for backward per image, seconds of a step as median and as
 ratio within the same round.  No file of weights is needed.  Example:
 
     python tools/analysis_tools/distillation_cost.py \\
-        configs/distillation/fcos_tresnet-m_256x192_head-sharing-0_bccd.py \\
+        configs/distillation/fcos_tresnet-m_fpn_256x192-share-0_bccd.py \\
         --size 192 256 --batch 4
 """
 
