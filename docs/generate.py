@@ -18,7 +18,7 @@ DOCS = ROOT / 'docs'
 INTO = DOCS / 'generated'
 # The list of pages. A page that is not named here comes last.
 NAV = {
-    'First steps': ['start', 'own_data', 'configs', 'weights'],
+    'First steps': ['start', 'own_data', 'check_data', 'configs', 'weights'],
     'Train and evaluate': [
         'training',
         'resume',

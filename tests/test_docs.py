@@ -45,6 +45,8 @@ RUN_BY = {
     'commands',
     'python tools/test.py': 'tests/test_tools.py::test_wrong_class_name_stops_both_'
     'commands',
+    'python tools/own_data.py': 'tests/data/test_own_data_bad_input.py::test_'
+    'the_command',
     'python tools/compare.py': 'tests/comparison/test_comparison.py::test_the_command',
     'python tools/analysis_tools/benchmark.py': 'tests/test_measuring.py::test_'
     'benchmark',
@@ -84,8 +86,8 @@ RUN_BY = {
     'commands',
     'python tools/deployment/verify.py': 'tests/deployment/test_export.py::test_the_'
     'commands',
-    'python tools/dataset_converters/coco_mend.py': 'tests/data/test_mending.py::'
-    'test_tool',
+    'python tools/check_data.py': 'tests/data/test_check_data.py::test_all_problems_'
+    'at_once_and_mended',
     'python tools/model_converters/publish_model.py': 'tests/weights/test_publish.py::'
     'test_tool',
     'python tools/deployment/detect.py': 'tests/deployment/test_runtime_pictures.py::'

@@ -111,14 +111,32 @@ CASES = [
         '1 of 1 images',
     ),
     *(
-        (f'dataset_converters/coco_mend.py {name} out.json', words)
+        (f'check_data.py {name} --mend out.json', words)
         for name, words in BAD.items()
-        if name
-        not in ('bom.json', 'utf16.json', 'word.json', 'null.json', 'found.json')
+        if name not in ('bom.json', 'utf16.json', 'a folder')
     ),
-    ('dataset_converters/coco_mend.py found.json out.json', 'no COCO annotation'),
-    ('dataset_converters/coco_mend.py word.json out.json', 'no COCO annotation'),
-    ('dataset_converters/coco_mend.py ann.json out.json --images no', 'no folder'),
+    *(
+        (f'check_data.py {arguments}', words)
+        for arguments, words in {
+            'a folder': 'expected an annotation file before it',
+            'ann.json a folder data/images': 'expected an annotation file before it',
+            'ann.json no': 'the folder of images no does not exist',
+            'ann.json ann.json': 'ann.json is given twice',
+            'no.txt': 'no.txt does not exist',
+            'no.py': 'no.py',
+            'config.py': 'config.py',
+            'no_model.py': 'train_dataloader',
+            'ann.json --mend ann.json': 'is the file that is checked',
+            'ann.json --mend data/../ann.json': 'is the file that is checked',
+            'ann.json --mend found.json': 'found.json exists',
+            'ann.json --mend data': 'is a folder: give the name of a file',
+            'ann.json --mend found.json/x.json': 'exists',
+            'ann.json --report found.json': 'is a file: give the name of a folder',
+            'ann.json --report data': 'holds other files',
+            'ann.json --report found.json/x': 'directory',
+            'ann.json --report data/images --mend out.json': 'holds other files',
+        }.items()
+    ),
     ('misc/make_demo_data.py ann.json', 'ann.json exists'),
     ('misc/make_demo_data.py ann.json/x', 'ann.json'),
     ('misc/download_coco.py ann.json --split val2017', 'ann.json'),

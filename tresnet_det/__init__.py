@@ -21,6 +21,7 @@ __all__ = [
     'HeadSharingClassifier',
     'InPlaceABN',
     'LoadReport',
+    'ProgressPage',
     'SharedHead',
     'StopOnNonFiniteHook',
     'SyncInPlaceABN',
@@ -57,7 +58,7 @@ try:
     from .models.abn import InPlaceABN, SyncInPlaceABN
     from .models.backbone import TResNet
     from .models.classifier import TResNetClassifier
-    from .training.hooks import StopOnNonFiniteHook, ValLossHook
+    from .training.hooks import ProgressPage, StopOnNonFiniteHook, ValLossHook
     from .training.runner import CheckedRunner
     from .weights.pretrained import CheckpointError, LoadReport, load_pretrained
     from .weights.publish import register_safetensors

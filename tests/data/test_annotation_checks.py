@@ -92,7 +92,7 @@ def test_ignore_that_python_takes_for_true_is_refused(value):
     text = refused(
         coco([box(1, 5, 5, 9, 9, ignore=value)]), r'ignore is neither 0 nor 1 \(id 1\)'
     )
-    assert ('coco_mend.py' in text) == (value in ('0', '1'))
+    assert ('check_data.py' in text) == (value in ('0', '1'))
 
 
 @pytest.mark.parametrize('value', [0, False, None, 0.0])
@@ -143,8 +143,8 @@ def test_numbers_in_quotes():
         coco([box(1, 4, 5, 1, 1, bbox=[4, 5, '9.5', '8'])]),
         r'1 annotations whose bbox is not .* \(id 1\)',
     )
-    assert "quotes, as in [4, 5, '9.5', '8']" in text and 'coco_mend.py' in text
-    assert 'coco_mend.py' not in refused(
+    assert "quotes, as in [4, 5, '9.5', '8']" in text and 'check_data.py' in text
+    assert 'check_data.py' not in refused(
         coco([box(1, 4, 5, 1, 1, bbox=[4, 5, 'a', 8])]), 'bbox is not'
     )
 
@@ -155,8 +155,8 @@ def test_strings_against_numbers(key):
         coco([dict(box(1, 5, 5, 9, 9), **{key: '1'})]), f'{key} is none of the'
     )
     assert f"{key} is a string and the id a number: '1' and 1" in text
-    assert 'coco_mend.py' in text
-    assert 'coco_mend.py' not in refused(
+    assert 'check_data.py' in text
+    assert 'check_data.py' not in refused(
         coco([dict(box(1, 5, 5, 9, 9), **{key: '7'})]), 'is none of the'
     )
 

@@ -34,7 +34,7 @@ def test_told_and_mended(tmp_path, case):
     content['images'][0]['file_name'] = name
     with pytest.raises(UserError, match=f'1 of 1 images .*{words}') as error:
         check_images_exist(content, folder, 'ann.json')
-    assert f'--images {folder}' in str(error.value)
+    assert f'check_data.py ann.json {folder} --mend' in str(error.value)
     assert mend_annotations(content, folder) == ['1 file names were changed']
     assert content['images'][0]['file_name'] == real
     check_images_exist(content, folder, 'ann.json')

@@ -30,10 +30,11 @@ def shaken(model: nn.Module, seed: int = 0) -> nn.Module:
             nn.init.normal_(module.bias, 0, 0.5, generator=draw)
             nn.init.normal_(module.running_mean, 0, 0.3, generator=draw)
             nn.init.uniform_(module.running_var, 0.5, 2, generator=draw)
-    head = getattr(model, 'bbox_head', None)
-    for parameter in () if head is None else head.parameters():
-        if parameter.dim() == 4:
-            nn.init.normal_(parameter, 0, 0.05, generator=draw)
+    for name in ('bbox_head', 'rpn_head', 'roi_head'):
+        head = getattr(model, name, None)
+        for parameter in () if head is None else head.parameters():
+            if parameter.dim() >= 2:
+                nn.init.normal_(parameter, 0, 0.05, generator=draw)
     model.eval()  # mmdet's ResNet returns None here
     return model
 
@@ -56,3 +57,74 @@ def small_detector(head: str, seed: int = 1) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return shaken(MODELS.build(detector_config(head).model))
+
+
+# Of a two-stage detector, for three classes. Scales are halved, so that small
+# images have boxes on every level.
+RCNN = dict(
+    neck=dict(in_channels=[8, 16, 128, 256], out_channels=16, num_outs=4),
+    rpn_head=dict(
+        in_channels=16,
+        feat_channels=16,
+        anchor_generator=dict(scales=[4], strides=[4, 8, 16, 32]),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=16, finest_scale=14),
+        bbox_head=dict(in_channels=16, fc_out_channels=32, num_classes=3),
+    ),
+    test_cfg=dict(
+        rpn=dict(nms_pre=60, max_per_img=50), rcnn=dict(max_per_img=20, score_thr=0.3)
+    ),
+)
+MASKS = dict(
+    mask_roi_extractor=dict(out_channels=16, finest_scale=14),
+    mask_head=dict(num_convs=1, in_channels=16, conv_out_channels=16, num_classes=3),
+)
+
+
+def levels(count: int, masks: bool) -> dict:
+    """Of the pyramid, all looked at by both stages; few are exported fast."""
+    strides = [4, 8, 16, 32][:count]
+    extractors = ('bbox_roi_extractor', 'mask_roi_extractor')[: 1 + masks]
+    return dict(
+        backbone=dict(out_indices=tuple(range(count))),
+        neck=dict(in_channels=[8, 16, 128, 256][:count], num_outs=count),
+        rpn_head=dict(anchor_generator=dict(strides=strides)),
+        roi_head={name: dict(featmap_strides=strides) for name in extractors},
+    )
+
+
+def rcnn_config(masks: bool = False) -> Config:
+    """Our config of Faster or Mask R-CNN, made tiny."""
+    family = 'mask' if masks else 'faster'
+    name = f'{family}_rcnn/{family}-rcnn_tresnet-m_fpn_1x_coco.py'
+    cfg = Config.fromfile(ROOT / 'configs' / name, format_python_code=False)
+    cfg.model.backbone.update(arch=ARCH, init_cfg=None, frozen_stages=-1)
+    cfg.merge_from_dict(dict(model=RCNN))
+    if masks:
+        cfg.merge_from_dict(dict(model=dict(roi_head=MASKS)))
+    return cfg
+
+
+def small_rcnn(masks: bool = False, changes: dict | None = None) -> nn.Module:
+    init_default_scope('mmdet')
+    cfg = rcnn_config(masks)
+    cfg.merge_from_dict(dict(model=changes or {}))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = shaken(MODELS.build(cfg.model)).requires_grad_(False)
+        if masks:
+            _half_full_masks(model)
+    return model
+
+
+@torch.no_grad()
+def _half_full_masks(model: nn.Module) -> None:
+    """Probabilities on both sides of a half, by the look of one box."""
+    roi, draw = model.roi_head, torch.Generator().manual_seed(1)
+    last = roi.mask_head.conv_logits
+    nn.init.normal_(last.weight, generator=draw)
+    features = model.extract_feat(torch.rand(1, 3, 97, 161, generator=draw))
+    box = torch.tensor([[0, 20.0, 20, 90, 70]])
+    logits = roi._mask_forward(features, box)['mask_preds']
+    last.bias -= logits.flatten(2).median(2).values[0]

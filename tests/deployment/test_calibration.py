@@ -7,7 +7,7 @@ import torch.nn as nn
 from small_detectors import HEADS, small_detector
 
 from tresnet_det.deployment.calibration import best_range
-from tresnet_det.deployment.graph import DetectorGraph
+from tresnet_det.deployment.graphs import detector_graph
 
 
 def squared_error(values, low, high, slope):
@@ -42,7 +42,7 @@ def test_best_range_holds_zero(values, expected):
 
 @pytest.mark.parametrize('head', HEADS)
 def test_predictors_and_scales_stay_float32(head):
-    graph = DetectorGraph(small_detector(head), False, False, half=True)
+    graph = detector_graph(small_detector(head), half=True)
     convs = {True: set(), False: set()}  # predicts -> dtypes of weights
     for name, module in graph.net.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -52,5 +52,6 @@ def test_predictors_and_scales_stay_float32(head):
     scales = getattr(graph.net['head'], 'scales', ())
     assert all(one.scale.dtype == torch.float32 for one in scales)
     with torch.no_grad():
-        maps = graph._maps(torch.zeros(1, 3, 64, 64, dtype=torch.float16))
+        images = torch.zeros(1, 3, 64, 64, dtype=torch.float16)
+        maps = graph.net['head'](graph.net['neck'](graph.net['backbone'](images)))
     assert {level.dtype for kind in maps for level in kind} == {torch.float32}

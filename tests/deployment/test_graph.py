@@ -6,7 +6,7 @@ from mmdet.structures import DetDataSample
 from small_detectors import HEADS, small_detector
 
 from tresnet_det import UserError
-from tresnet_det.deployment.graph import DetectorGraph
+from tresnet_det.deployment.graphs import detector_graph
 from tresnet_det.deployment.supported import check_supported
 
 # The second image is padded on the right and below.
@@ -30,7 +30,7 @@ def predicted(model, x, sizes):
 
 def check_same(model, x, sizes):
     with torch.no_grad():
-        boxes, scores, labels = DetectorGraph(model, False, False, False)(x, sizes)[:3]
+        boxes, scores, labels = detector_graph(model)(x, sizes)[:3]
     counts = []
     for i, right in enumerate(predicted(model, x, sizes)):
         count = len(right.scores)
@@ -73,7 +73,7 @@ def test_limits_are_mmdetections(options):
 
 def test_softmax_and_retinanet():
     model = small_detector('retinanet')
-    raw = DetectorGraph(model, True, False, False)
+    raw = detector_graph(model, raw=True)
     with torch.no_grad():
         boxes, scores = raw(images(), SIZES)[:2]
     assert boxes.shape[:2] == scores.shape[:2] and scores.shape[2] == 3
@@ -86,8 +86,8 @@ def test_preprocessing_inside():
     mean, std = torch.tensor([0.0] * 3), torch.tensor([255.0] * 3)
     normal = (raw.flip(1).float() - mean[:, None, None]) / std[:, None, None]
     with torch.no_grad():
-        inside = DetectorGraph(model, False, True, False)(raw, SIZES)
-        outside = DetectorGraph(model, False, False, False)(normal, SIZES)
+        inside = detector_graph(model, preprocess=True)(raw, SIZES)
+        outside = detector_graph(model)(normal, SIZES)
     for got, right in zip(inside, outside):
         torch.testing.assert_close(got, right)
 

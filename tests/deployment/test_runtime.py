@@ -137,7 +137,8 @@ def test_shapes_are_those_that_supervision_takes(detector):
         assert found.class_id.shape == (n,) and found.class_id.dtype.kind == 'i'
         assert found.data['class_name'].shape == (n,)
         assert found.data['class_name'].dtype.kind == 'U'
-        assert list(vars(found)) == ['xyxy', 'confidence', 'class_id', 'data']
+        names = ['xyxy', 'confidence', 'class_id', 'data', 'mask']
+        assert list(vars(found)) == names and found.mask is None
     supervision = pytest.importorskip('supervision', reason='supervision is absent')
     theirs = supervision.Detections(**vars(detector(image)))
     assert len(theirs) == 3 and theirs['class_name'][1] == CLASSES[1]

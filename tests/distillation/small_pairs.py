@@ -9,7 +9,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from torch import nn
 
-KINDS = ('fcos', 'retina', 'atss', 'gfl')
+KINDS = ('fcos', 'retina', 'atss', 'gfl', 'faster')
 RGB = dict(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], bgr_to_rgb=True)
 CAFFE = dict(mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False)
 MEANSTD = dict(
@@ -97,6 +97,8 @@ _HEADS = dict(
 
 def detector(kind, preprocessor=RGB, width=16, norm_eval=False, classes=3, **head):
     """Config of a plain one; ``head`` goes into its head."""
+    if kind == 'faster':
+        return _faster(preprocessor, width, norm_eval, classes, **head)
     name, own, train_cfg = deepcopy(_HEADS[kind])
     return dict(
         type=name,
@@ -135,6 +137,56 @@ def detector(kind, preprocessor=RGB, width=16, norm_eval=False, classes=3, **hea
     )
 
 
+def _faster(preprocessor, width, norm_eval, classes, **head):
+    """Of two stages: ``head`` goes into its box head, ``rpn`` into its RPN."""
+    cfg = detector('retina', preprocessor, width, norm_eval)
+    rpn = dict(
+        type='RPNHead',
+        in_channels=width,
+        feat_channels=width,
+        anchor_generator=_HEADS['retina'][1]['anchor_generator'],
+        **head.pop('rpn', {}),
+    )
+    del cfg['bbox_head']
+    assigner = cfg['train_cfg']['assigner']
+    sampler = dict(
+        type='RandomSampler', num=16, pos_fraction=0.5, add_gt_as_proposals=True
+    )
+    proposals = dict(
+        nms_pre=50, max_per_img=20, nms=dict(type='nms', iou_threshold=0.7)
+    )
+    return dict(
+        cfg,
+        type='FasterRCNN',
+        rpn_head=rpn,
+        roi_head=dict(
+            type='StandardRoIHead',
+            bbox_roi_extractor=dict(
+                type='SingleRoIExtractor',
+                roi_layer=dict(type='RoIAlign', output_size=3, sampling_ratio=0),
+                out_channels=width,
+                featmap_strides=STRIDES,
+            ),
+            bbox_head=dict(
+                dict(
+                    type='Shared2FCBBoxHead',
+                    in_channels=width,
+                    fc_out_channels=width,
+                    roi_feat_size=3,
+                    num_classes=classes,
+                ),
+                **head,
+            ),
+        ),
+        train_cfg=dict(
+            rpn=dict(cfg['train_cfg'], sampler=dict(sampler, num=32)),
+            rpn_proposal=dict(proposals, min_bbox_size=0),
+            rcnn=dict(assigner=assigner, sampler=sampler, pos_weight=-1, debug=False),
+        ),
+        test_cfg=dict(rpn=dict(proposals, min_bbox_size=0), rcnn=cfg['test_cfg']),
+    )
+
+
 def build(cfg, seed=0):
     """A model with statistics, and scores, unlike those of a new one."""
     torch.manual_seed(seed)
@@ -144,7 +196,7 @@ def build(cfg, seed=0):
         if hasattr(module, 'running_var'):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 2)
-        elif 'backbone' not in name and isinstance(module, nn.Conv2d):
+        elif 'backbone' not in name and isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.normal_(module.weight, std=0.1)
     return model
 

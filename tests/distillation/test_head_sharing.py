@@ -1,4 +1,4 @@
-"""Students of FCOS, RetinaNet, ATSS and GFL: exact where they agree with the
+"""Students of all kinds of detectors: exact where they agree with the
 teacher, plain where it has no weight, and plain detectors in all else."""
 
 from copy import deepcopy
@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from mmdet.models import FCOS, DetDataPreprocessor
+from mmdet.models import FCOS, DetDataPreprocessor, FasterRCNN
 from small_pairs import (
     CAFFE,
     KINDS,
@@ -46,7 +46,7 @@ def test_exactly_nothing_where_teacher_and_student_agree(kind, share_from, tmp_p
     norms_in_eval(model)
     found = losses(model)
     parts = distilled(found)
-    assert len(parts) == 4
+    assert len(parts) == (8 if kind == 'faster' else 4)
     assert all(value.item() == 0 for value in parts.values()), parts
     sum(parts.values()).backward()
     for name, parameter in model.named_parameters():
@@ -113,17 +113,19 @@ def test_gradients_reach_neck_and_backbone(kind, share_from, tmp_path):
     }
     assert any(name.startswith('backbone.conv1') for name in reached)
     assert any(name.startswith('neck') for name in reached)
-    own = {name for name in reached if name.startswith('bbox_head')}
+    own = {name for name in reached if 'head' in name}
     if share_from == 0:
         assert not own
     else:
-        assert own and all('_convs.' in name for name in own)
+        layers = ('_convs.', 'rpn_conv.', 'shared_fcs.')
+        assert own and all(any(part in name for part in layers) for name in own)
     assert all(p.grad is None for p in model.teacher.model.parameters())
 
 
-def test_the_teacher_never_changes(tmp_path):
+@pytest.mark.parametrize('kind', ['fcos', 'faster'])
+def test_the_teacher_never_changes(kind, tmp_path):
     """50 steps of AdamW with weight decay, averaged weights, train()."""
-    cfg = detector('fcos')
+    cfg = detector(kind)
     model = build(student(cfg, write_teacher(tmp_path / 't.pth', cfg), 1))
     teacher = model.teacher.model
     before = {k: v.clone() for k, v in teacher.state_dict().items()}
@@ -148,11 +150,12 @@ def test_the_teacher_never_changes(tmp_path):
         assert torch.equal(value, before[name]), name
 
 
-def test_the_student_is_a_plain_detector(tmp_path):
-    cfg = detector('fcos')
+@pytest.mark.parametrize('kind, plain_type', [('fcos', FCOS), ('faster', FasterRCNN)])
+def test_the_student_is_a_plain_detector(kind, plain_type, tmp_path):
+    cfg = detector(kind)
     described = student(cfg, write_teacher(tmp_path / 't.pth', cfg))
     model = build(described)
-    assert isinstance(model, FCOS) and isinstance(model, HeadSharing)
+    assert isinstance(model, plain_type) and isinstance(model, HeadSharing)
     assert type(model) is type(build(described))
     _trained(model, 1)
     (tmp_path / 't.pth').unlink()
@@ -290,7 +293,7 @@ def test_other_boxes_are_refused(kind, head, says, tmp_path):
 def test_another_kind_of_head_is_refused(tmp_path):
     cfg = detector('atss')
     teacher = write_teacher(tmp_path / 't.pth', detector('gfl'))
-    with pytest.raises(UserError, match='ATSSHead, teacher: GFLHead'):
+    with pytest.raises(UserError, match='ATSSHead, teacher: GFL with GFLHead'):
         losses(build(student(cfg, teacher)))
 
 
@@ -389,7 +392,8 @@ def test_shuffled_head(tmp_path):
     assert found[0] != found[1]
 
 
-@pytest.mark.parametrize('kind', KINDS)
+# mmcv's operations of two stages take float32 alone on a CPU.
+@pytest.mark.parametrize('kind', KINDS[:-1])
 def test_half_precision(kind, tmp_path):
     cfg = detector(kind)
     model = build(student(cfg, write_teacher(tmp_path / 't.pth', cfg), 1, **BOTH))

@@ -21,6 +21,10 @@ def shared(cfg, from_student, share_from=0):
     )
 
 
+def heads(model):
+    return {k: v for k, v in model.state_dict().items() if 'head' in k}
+
+
 def train(model, found, steps=2):
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad], 1e-2, weight_decay=0.1
@@ -32,22 +36,23 @@ def train(model, found, steps=2):
         optimizer.step()
 
 
-@pytest.mark.parametrize('kind', ['fcos', 'retina'])
+@pytest.mark.parametrize('kind', ['fcos', 'retina', 'faster'])
 @pytest.mark.parametrize('share_from', [0, 1, 2])
 def test_the_head_is_the_students_and_stays(kind, share_from, tmp_path):
-    cfg = detector(kind, norm_cfg=dict(type='BN'))
+    norm = {} if kind == 'faster' else dict(norm_cfg=dict(type='BN'))
+    cfg = detector(kind, **norm)
     model = build(shared(cfg, write_teacher(tmp_path / 's.pth', cfg), share_from))
     assert isinstance(model, SharedHead)
     model.take_head()
-    theirs = build(cfg, seed=1).bbox_head.state_dict()
-    before = {k: v.clone() for k, v in model.bbox_head.state_dict().items()}
+    theirs = heads(build(cfg, seed=1))
+    before = {k: v.clone() for k, v in heads(model).items()}
     train(model, losses)
-    for name, value in model.bbox_head.state_dict().items():
+    for name, value in heads(model).items():
         own = any(
-            name.startswith(f'{tower}_convs.{k}.')
-            for tower in ('cls', 'reg')
+            f'{layers}.{k}.' in name
+            for layers in ('cls_convs', 'reg_convs', 'shared_fcs')
             for k in range(share_from)
-        )
+        ) or (share_from > 0 and 'rpn_conv' in name)
         assert torch.equal(value, before[name]) != own or 'num_batches' in name, name
         assert own or torch.equal(value, theirs[name]), name
     build(cfg).load_state_dict(model.state_dict(), strict=True)

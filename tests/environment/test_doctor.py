@@ -16,6 +16,7 @@ from mmengine.utils import digit_version
 
 from tresnet_det.environment import doctor
 from tresnet_det.environment.doctor_checks import REGISTERED, Facts, examine
+from tresnet_det.environment.memory import free_ram
 from tresnet_det.environment.tested import TESTED
 from tresnet_det.weights.safe_globals import allow_mmengine_checkpoints
 
@@ -216,12 +217,12 @@ def test_room_that_cannot_be_found_out(
     assert doctor._free_disk(gone, str(tmp_path)) == pytest.approx(
         shutil.disk_usage(tmp_path).free, rel=0.1
     )
-    assert doctor._free_memory() is None or doctor._free_memory() > 0
+    assert free_ram() is None or free_ram() > 0
     for text in ('', 'MemTotal: 1 kB', 'no table'):
         monkeypatch.setattr(Path, 'read_text', lambda path, text=text: text)
-        assert doctor._free_memory() is None
+        assert free_ram() is None
     monkeypatch.setattr(Path, 'read_text', lambda path: open('/no/such'))
-    assert doctor._free_memory() is None
+    assert free_ram() is None
 
 
 def test_gpu_that_torch_does_not_see(facts: Facts) -> None:

@@ -495,15 +495,15 @@ TRAINING = {  # what is wrong -> how it comes about, words of the error
         lambda b: b.annotate(
             lambda c: c['categories'].append(dict(id=0, name='thing'))
         ),
-        ["more than once in the file: ['thing']", 'coco_mend.py'],
+        ["more than once in the file: ['thing']", 'check_data.py'],
     ),
     'strings against numbers': (
         edit('annotations', image_id='1'),
-        ['ann.json', 'image_id is a string and the id a number', 'coco_mend.py'],
+        ['ann.json', 'image_id is a string and the id a number', 'check_data.py'],
     ),
     'ignore in quotes': (
         edit('annotations', ignore='0'),
-        ['ann.json', 'ignore is neither 0 nor 1', 'quotes', 'coco_mend.py'],
+        ['ann.json', 'ignore is neither 0 nor 1', 'quotes', 'check_data.py'],
     ),
     'every box ignored': (
         lambda b: b.annotate(lambda c: [a.update(ignore=1) for a in c['annotations']]),

@@ -7,7 +7,8 @@ from mmdet.registry import DATASETS
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tresnet_det.training.runner.data_checks import check_class_names, check_dataset
+from tresnet_det.data.class_names import check_class_names
+from tresnet_det.training.runner.data_checks import check_dataset
 
 FILE = ['cat', 'dog', 'owl']
 
@@ -81,7 +82,7 @@ def test_disagreement_shows_both_lists(classes, categories, message):
     assert f'config: {classes}' in text and f'file:   {categories}' in text
     assert 'ann.json' in text
     loops = len(set(categories)) < len(categories)  # classes cannot mend it
-    assert ('coco_mend.py' if loops else 'Write classes = ') in text
+    assert ('check_data.py' if loops else 'Write classes = ') in text
 
 
 def test_remedy_is_the_line_to_write():

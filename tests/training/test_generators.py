@@ -1,6 +1,7 @@
 """Generators that transforms and layers keep are seeded like the global ones."""
 
 import random
+from collections import deque
 from functools import partial
 from unittest.mock import patch
 
@@ -38,6 +39,7 @@ GENERATORS = [
 PLACES = [
     lambda rng: Slotted(rng),
     lambda rng: [dict(a=(rng,))],
+    lambda rng: deque([rng]),
     lambda rng: partial(print, rng),
     lambda rng: closed_over(rng),
     lambda rng: Slotted(rng).__init__,
@@ -74,6 +76,48 @@ def test_two_generators_draw_different_numbers():
     pair = [np.random.default_rng(), np.random.default_rng()]
     seed_generators(pair, 0)
     assert drawn(pair[0]) != drawn(pair[1])
+
+
+class Stock:
+    """As imgaug's AutoPrefetcher: draws ahead from the second call on, and keeps
+    the rest until another generator comes."""
+
+    def __init__(self):
+        self.samples, self.index, self.last_rng_idx = None, 0, None
+
+    def draw(self, rng):
+        if self.last_rng_idx is None:
+            self.last_rng_idx, self.samples = 0, None
+            return rng.random()
+        if self.samples is None:
+            self.samples, self.index = rng.random(100), 0
+        self.index += 1
+        return self.samples[self.index - 1]
+
+
+class Augmenters(list):
+    """As imgaug's: a list with a generator, of which others are made."""
+
+    def __init__(self, *children):
+        super().__init__(children)
+        self.random_state = Slotted(np.random.default_rng())
+        self.stock = Stock()
+
+    def __call__(self):
+        rng = self.random_state.rng
+        return [
+            self.stock.draw(rng),
+            rng.bit_generator.seed_seq.spawn(1)[0].spawn_key,
+        ] + [child() for child in self]
+
+
+def test_what_imgaug_keeps_is_set():
+    augmenters = Augmenters(Augmenters(), Augmenters())
+    draws = []
+    for key in (0, 0, 1):
+        seed_generators(kept_generators(dict(a=augmenters)), key)
+        draws.append([augmenters(), augmenters(), augmenters()])
+    assert draws[0] == draws[1] != draws[2]
 
 
 class Transform:

@@ -14,9 +14,9 @@ from PIL import Image
 from small_runs import SIZE, box, coco, small_run, write_data
 
 from tresnet_det import UserError
+from tresnet_det.data.image_reading import _is_whole
 from tresnet_det.training.runner.loading import (
     LoadCheckedImage,
-    _is_whole,
     check_when_loading,
 )
 

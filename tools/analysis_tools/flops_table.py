@@ -12,9 +12,9 @@ import tresnet_det  # noqa: F401  registers, makes 'tresnet_det::' known
 
 # isort: split
 from tresnet_det.common.command_line import tell_user_errors
+from tresnet_det.common.config_files import read_config
 from tresnet_det.common.errors import UserError
 from tresnet_det.common.markdown import as_text
-from tresnet_det.comparison.configs import read_config
 from tresnet_det.comparison.flops import backbone_name, detector_complexity
 from tresnet_det.weights.archs import ARCHS
 

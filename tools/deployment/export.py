@@ -2,9 +2,10 @@
 
     python tools/deployment/export.py CONFIG CHECKPOINT OUT.onnx
 
-FCOS, RetinaNet, ATSS and GFL with any backbone and neck. The file has
-backbone, neck, head, decoding and NMS, and takes any number of images of any
-size from 32x32 on. It gets its name only if it finds what MMDetection finds.
+FCOS, RetinaNet, ATSS, GFL, Faster and Mask R-CNN with any backbone and neck.
+The file has backbone, neck, heads, decoding and NMS, and takes any number of
+images of any size from 32x32 on. It gets its name only if it finds what
+MMDetection finds.
 """
 
 import argparse

@@ -13,6 +13,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from ..common.errors import UserError
+from ..distillation.heads import parts_of
 from ..distillation.student import plain_model
 from .benchmark import MIB, bytes_kept_by, paired_times, ratio
 
@@ -81,8 +82,9 @@ def step_costs(
         batch,
         [(3, *size)] * batch,
         num_items=[2] * batch,
-        num_classes=cfg.model.bbox_head.num_classes,
+        num_classes=parts_of(cfg.model)[-1].head(cfg.model).num_classes,
         device=str(device),
+        with_mask=models['plain'].with_mask,
     )
     ready = models['plain'].data_preprocessor(data, True)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..common.config_files import read_config
 from ..common.errors import UserError
-from .configs import read_config
 from .equality import (
     annotations_of,
     check_batch,

@@ -6,15 +6,27 @@ stands twice never: one of the two entries is then lost.
 
 import math
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..common.errors import UserError, some
 from .annotation_files import how_to_mend
 from .box_checks import check_boxes
 
-__all__ = ['FIELDS', 'Fault', 'check_annotations', 'refuse', 'text_of', 'unquoted']
+__all__ = [
+    'FIELDS',
+    'Fault',
+    'Kind',
+    'annotation_faults',
+    'check_annotations',
+    'check_is_coco',
+    'is_key',
+    'kinds_of',
+    'refuse',
+    'text_of',
+    'unquoted',
+]
 
 
 class Fault(NamedTuple):
@@ -23,14 +35,16 @@ class Fault(NamedTuple):
     Attributes:
         kind: In the plural: 'boxes that ...'.
         key: The entry's id.
-        mendable: ``coco_mend.py`` mends it.
+        mendable: ``check_data.py --mend`` mends it.
         note: What else is to say of this kind.
+        entry: It itself, unless it can be used nevertheless.
     """
 
     kind: str
     key: Any
     mendable: bool = False
     note: str = ''
+    entry: Mapping[str, Any] | None = None
 
 
 def _is_number(value: Any) -> bool:
@@ -38,7 +52,8 @@ def _is_number(value: Any) -> bool:
     return kind is int or kind is float and abs(value) < math.inf
 
 
-def _is_key(value: Any) -> bool:
+def is_key(value: Any) -> bool:
+    """Whether a value can be an id."""
     return type(value) is str or _is_number(value)
 
 
@@ -67,7 +82,7 @@ def _is_flag_or_none(value: Any) -> bool:
 
 
 # What MMDetection reads of each entry, and what it must be.
-_KEY = _is_key, 'no number or string'
+_KEY = is_key, 'no number or string'
 FIELDS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = dict(
     images=dict(
         id=_KEY,
@@ -87,7 +102,7 @@ FIELDS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = dict(
     categories=dict(id=_KEY, name=(_is_name, 'no number or string')),
 )
 _OPTIONAL = ('ignore',)
-_COMPUTED = ('id', 'area', 'iscrowd')  # of annotations, by coco_mend.py
+_COMPUTED = ('id', 'area', 'iscrowd')  # of annotations, by check_data.py
 
 
 def unquoted(value: Any) -> Any:
@@ -123,6 +138,24 @@ def check_annotations(
     Raises:
         UserError: The message counts each kind of fault and names entries.
     """
+    check_is_coco(content, ann_file, test_mode)
+    refuse(ann_file, annotation_faults(content, test_mode))
+    check_boxes(content, ann_file, test_mode)
+
+
+def check_is_coco(
+    content: Any, ann_file: str | os.PathLike, test_mode: bool = False
+) -> None:
+    """Whether there are three lists of dicts, whatever these hold.
+
+    Args:
+        content: As for ``check_annotations``, likewise the others.
+        ann_file: Likewise.
+        test_mode: Likewise.
+
+    Raises:
+        UserError: It is something else.
+    """
     if not isinstance(content, Mapping):
         found = isinstance(content, list) and content and content[0]
         raise UserError(
@@ -134,59 +167,60 @@ def check_annotations(
                 else ''
             )
         )
-    ids: dict[str, set] = {}
-    for part, fields in FIELDS.items():
+    for part in FIELDS:
         if test_mode and part == 'annotations' and part not in content:
             continue
-        wanted = [field for field in fields if field not in _OPTIONAL]
-        if not test_mode and 'iscrowd' in fields:
-            wanted.remove('iscrowd')
         entries = content.get(part)
         if not isinstance(entries, list) or not all(
             isinstance(entry, Mapping) for entry in entries
         ):
             raise UserError(
                 f'{ann_file} is no COCO annotation file: expected "{part}", a '
-                f'list of dicts with {", ".join(wanted)}'
+                f'list of dicts with {", ".join(_wanted(part, test_mode))}'
             )
-        refuse(
-            ann_file,
-            (
-                Fault(
-                    f'{part} without "{field}"',
-                    entry.get('id', f'number {place}'),
-                    part == 'annotations' and field in _COMPUTED,
-                )
-                for place, entry in enumerate(entries)
-                for field in wanted
-                if field not in entry
-            ),
-        )
-        refuse(
-            ann_file,
-            (
-                _wrong_type(part, field, wrong, entry, is_right)
-                for field, (is_right, wrong) in fields.items()
-                for entry in entries
-                if field in entry and not is_right(entry[field])
-            ),
-        )
-        counts = Counter(entry['id'] for entry in entries)
-        refuse(
-            ann_file,
-            (
-                Fault(f'ids used by several {part}', key, part == 'annotations')
-                for key, count in counts.items()
-                if count > 1
-            ),
-        )
+
+
+def _wanted(part: str, test_mode: bool) -> list[str]:
+    spared = _OPTIONAL if test_mode else (*_OPTIONAL, 'iscrowd')
+    return [field for field in FIELDS[part] if field not in spared]
+
+
+def annotation_faults(
+    content: Mapping[str, Any], test_mode: bool = False
+) -> Iterator[Fault]:
+    """All that is wrong with keys, types and ids, the same entry's too.
+
+    Args:
+        content: Three lists of dicts, see ``check_is_coco``.
+        test_mode: As for ``check_annotations``.
+    """
+    ids: dict[str, set] = {}
+    for part, fields in FIELDS.items():
+        entries = content.get(part, [])
+        for field in _wanted(part, test_mode):
+            mendable = part == 'annotations' and field in _COMPUTED
+            for place, entry in enumerate(entries):
+                if field not in entry:
+                    key = entry.get('id', f'number {place}')
+                    yield Fault(f'{part} without "{field}"', key, mendable, entry=entry)
+        for field, (is_right, wrong) in fields.items():
+            for entry in entries:
+                if field in entry and not is_right(entry[field]):
+                    yield _wrong_type(part, field, wrong, entry, is_right)
+        counts = Counter(e['id'] for e in entries if is_key(e.get('id')))
+        for key, count in counts.items():
+            if count > 1:
+                yield Fault(f'ids used by several {part}', key, part == 'annotations')
         ids[part] = set(counts)
-    annotations = content.get('annotations', ())
     for key, part in (('image_id', 'images'), ('category_id', 'categories')):
-        lost = [entry for entry in annotations if entry[key] not in ids[part]]
+        lost = [
+            entry
+            for entry in content.get('annotations', ())
+            if key in entry and is_key(entry[key]) and entry[key] not in ids[part]
+        ]
         texts = {text_of(known): known for known in ids[part]} if lost else {}
-        refuse(ann_file, (_lost(entry, key, part, texts) for entry in lost))
-    check_boxes(content, ann_file, test_mode)
+        for entry in lost:
+            yield _lost(entry, key, part, texts)
 
 
 def _wrong_type(
@@ -194,7 +228,8 @@ def _wrong_type(
 ) -> Fault:
     quoted = field != 'file_name' and is_right(unquoted(entry[field]))
     note = f'numbers are in quotes, as in {entry[field]!r}' if quoted else ''
-    return Fault(f'{part} whose {field} is {wrong}', entry['id'], quoted, note)
+    kind = f'{part} whose {field} is {wrong}'
+    return Fault(kind, entry.get('id'), quoted, note, entry)
 
 
 def _lost(entry: Mapping, key: str, part: str, texts: Mapping[str, Any]) -> Fault:
@@ -203,15 +238,52 @@ def _lost(entry: Mapping, key: str, part: str, texts: Mapping[str, Any]) -> Faul
     kind = f'annotations whose {key} is none of the {part}'
     other = texts.get(text_of(value))
     if other is None:
-        return Fault(kind, entry['id'])
+        return Fault(kind, entry.get('id'), entry=entry)
     names = ('a string', 'a number')
     one, two = names if isinstance(value, str) else names[::-1]
     return Fault(
         kind,
-        entry['id'],
+        entry.get('id'),
         mendable=True,
         note=f'{key} is {one} and the id {two}: {value!r} and {other!r}',
+        entry=entry,
     )
+
+
+class Kind(NamedTuple):
+    """All faults of one kind.
+
+    Attributes:
+        text: In the plural.
+        keys: Ids of the entries.
+        mendable: All are.
+        note: The first one's.
+    """
+
+    text: str
+    keys: list[str]
+    mendable: bool
+    note: str
+
+    def __str__(self) -> str:
+        note = f': {self.note}' if self.note else ''
+        return f'{len(self.keys)} {self.text} (id {some(self.keys)}){note}'
+
+
+def kinds_of(faults: Iterable[Fault]) -> list[Kind]:
+    """The faults counted by kind, in the order in which the kinds came."""
+    by_kind: dict[str, list[Fault]] = {}
+    for fault in faults:
+        by_kind.setdefault(fault.kind, []).append(fault)
+    return [
+        Kind(
+            kind,
+            [str(fault.key) for fault in same],
+            all(fault.mendable for fault in same),
+            next((fault.note for fault in same if fault.note), ''),
+        )
+        for kind, same in by_kind.items()
+    ]
 
 
 def refuse(
@@ -222,26 +294,15 @@ def refuse(
     Args:
         ann_file: Its path, for the message.
         faults: What was found.
-        remedy: What to do where ``coco_mend.py`` does not help.
+        remedy: What to do where ``check_data.py --mend`` does not help.
 
     Raises:
         UserError: Each kind of fault is counted, and some ids named.
     """
-    kinds = defaultdict(list)
-    mendable = True
-    notes: dict[str, str] = {}
-    for fault in faults:
-        kinds[fault.kind].append(str(fault.key))
-        mendable = mendable and fault.mendable
-        if fault.note:
-            notes.setdefault(fault.kind, fault.note)
+    kinds = kinds_of(faults)
     if kinds:
-        raise UserError(
-            f'{ann_file} has '
-            + '; '.join(
-                f'{len(keys)} {kind} (id {some(keys)})'
-                + (f': {notes[kind]}' if kind in notes else '')
-                for kind, keys in kinds.items()
-            )
-            + f'. {how_to_mend(ann_file) if mendable else remedy}'
-        )
+        mendable = [kind.mendable for kind in kinds]
+        if any(mendable):
+            by_hand = '' if all(mendable) else ' (not all of it: the rest by hand)'
+            remedy = how_to_mend(ann_file) + by_hand
+        raise UserError(f'{ann_file} has {"; ".join(map(str, kinds))}. {remedy}')

@@ -17,14 +17,15 @@ def how_to_mend(ann_file: str | os.PathLike, *options: str | os.PathLike) -> str
 
     Args:
         ann_file: What is to be mended.
-        options: Of the command.
+        options: Of the command: the folder of images first.
     """
     words = [
         'python',
-        'tools/dataset_converters/coco_mend.py',
+        'tools/check_data.py',
         os.fspath(ann_file),
-        'mended.json',
         *(os.fspath(option) for option in options),
+        '--mend',
+        'mended.json',
     ]
     return f'To write a mended copy: {shlex.join(words)}'
 

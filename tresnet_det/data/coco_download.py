@@ -4,6 +4,7 @@ MMDetection's own ``tools/misc/download_dataset.py`` fetches nine archives,
 begins each anew after a stop, compares no checksum and, with its default of
 four threads, passes over errors in silence.
 """
+
 import fcntl
 import hashlib
 import os
@@ -17,7 +18,7 @@ from typing import NamedTuple
 from urllib.request import Request, urlopen
 from zipfile import BadZipFile, ZipFile
 
-from .image_checks import leaves_folder
+from .archives import members_of, write_member
 
 __all__ = ['ARCHIVES', 'Archive', 'BASE_URL', 'download_coco']
 
@@ -40,6 +41,7 @@ class Archive(NamedTuple):
         files: How many files the folder has.
         unpacked: Bytes of the folder, about; for the check of the disk.
     """
+
     url: str
     size: int
     md5: str
@@ -49,23 +51,37 @@ class Archive(NamedTuple):
 
 ARCHIVES = {
     'annotations': Archive(
-        'annotations/annotations_trainval2017.zip', 252907541,
-        'f4bbac642086de4f52a3fdda2de5fa2c', 6, 850_000_000),
+        'annotations/annotations_trainval2017.zip',
+        252907541,
+        'f4bbac642086de4f52a3fdda2de5fa2c',
+        6,
+        850_000_000,
+    ),
     'val2017': Archive(
-        'zips/val2017.zip', 815585330,
-        '442b8da7639aecaf257c1dceb8ba8c80', 5000, 830_000_000),
+        'zips/val2017.zip',
+        815585330,
+        '442b8da7639aecaf257c1dceb8ba8c80',
+        5000,
+        830_000_000,
+    ),
     'train2017': Archive(
-        'zips/train2017.zip', 19336861798,
-        'cced6f7f71b7629ddf16f17bbcfab6b2', 118287, 19_700_000_000),
+        'zips/train2017.zip',
+        19336861798,
+        'cced6f7f71b7629ddf16f17bbcfab6b2',
+        118287,
+        19_700_000_000,
+    ),
 }
 
 
-def download_coco(root: str | os.PathLike,
-                  names: Iterable[str] = tuple(ARCHIVES),
-                  base_url: str = BASE_URL,
-                  keep_archives: bool = False,
-                  tell: Tell = lambda what, done, total: None,
-                  archives: Mapping[str, Archive] = ARCHIVES) -> None:
+def download_coco(
+    root: str | os.PathLike,
+    names: Iterable[str] = tuple(ARCHIVES),
+    base_url: str = BASE_URL,
+    keep_archives: bool = False,
+    tell: Tell = lambda what, done, total: None,
+    archives: Mapping[str, Archive] = ARCHIVES,
+) -> None:
     """Makes ``root/<name>`` for each name, where it is not there already.
 
     A download that was stopped goes on from where it was, in this call as
@@ -88,25 +104,33 @@ def download_coco(root: str | os.PathLike,
     """
     root, names = Path(root), tuple(names)
     if not {*names} <= {*archives}:
-        raise KeyError(f'the parts are {names}, expected are some of '
-                       f'{tuple(archives)}')
+        raise KeyError(f'the parts are {names}, expected are some of {tuple(archives)}')
     root.mkdir(parents=True, exist_ok=True)
     with _alone(root):
-        wanted = {name: archives[name] for name in names
-                  if not _is_there(root / name, archives[name])}
+        wanted = {
+            name: archives[name]
+            for name in names
+            if not _is_there(root / name, archives[name])
+        }
         for name in wanted:  # what a killed run left
             shutil.rmtree(_part(root / name), ignore_errors=True)
         _check_disk(root, wanted.values(), keep_archives)
         for name, archive in wanted.items():
             path = root / PurePosixPath(archive.url).name
             if not path.exists():
-                _fetch(f'{base_url.rstrip("/")}/{archive.url}', archive,
-                       _part(path), tell)
+                _fetch(
+                    f'{base_url.rstrip("/")}/{archive.url}', archive, _part(path), tell
+                )
                 os.replace(_part(path), path)
             else:
-                _check(path, archive, 'delete it, or rename it to '
-                       f'{_part(path).name} if it is the beginning of a '
-                       'download; then call again', tell)
+                _check(
+                    path,
+                    archive,
+                    'delete it, or rename it to '
+                    f'{_part(path).name} if it is the beginning of a '
+                    'download; then call again',
+                    tell,
+                )
             _unpack(path, root / name, archive.files, tell)
             if not keep_archives:
                 path.unlink()
@@ -126,8 +150,9 @@ def _alone(root: Path) -> Iterator[None]:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise OSError(f'another download is at work in {root}; wait for '
-                          'its end') from error
+            raise OSError(
+                f'another download is at work in {root}; wait for its end'
+            ) from error
         yield
     finally:
         os.close(folder)
@@ -138,8 +163,10 @@ def _is_there(folder: Path, archive: Archive) -> bool:
         return False
     found = sum(1 for _ in os.scandir(folder))
     if found < archive.files:  # more are the user's, such as annotations
-        raise ValueError(f'{folder} has {found} files, expected are '
-                         f'{archive.files}; move it away and call again')
+        raise ValueError(
+            f'{folder} has {found} files, expected are '
+            f'{archive.files}; move it away and call again'
+        )
     return True
 
 
@@ -147,17 +174,19 @@ def _check_disk(root: Path, wanted: Iterable[Archive], keep: bool) -> None:
     rest = []
     for archive in wanted:
         path = root / PurePosixPath(archive.url).name
-        have = sum(p.stat().st_size for p in (path, _part(path))
-                   if p.exists())
+        have = sum(p.stat().st_size for p in (path, _part(path)) if p.exists())
         rest.append((max(archive.size - have, 0), archive.unpacked))
     downloads = [size for size, _ in rest]
     needed = sum(size for _, size in rest) + (
-        sum(downloads) if keep else max(downloads, default=0))
+        sum(downloads) if keep else max(downloads, default=0)
+    )
     free = shutil.disk_usage(root).free
     if free < needed:
-        raise OSError(f'{root} has {free / 1e9:.1f} GB free, but '
-                      f'{needed / 1e9:.1f} GB are needed; free some space or '
-                      'take fewer parts')
+        raise OSError(
+            f'{root} has {free / 1e9:.1f} GB free, but '
+            f'{needed / 1e9:.1f} GB are needed; free some space or '
+            'take fewer parts'
+        )
 
 
 def _fetch(url: str, archive: Archive, part: Path, tell: Tell) -> None:
@@ -170,7 +199,8 @@ def _fetch(url: str, archive: Archive, part: Path, tell: Tell) -> None:
         if start <= reached:
             raise OSError(
                 f'{url}: the connection ended after {start} of '
-                f'{archive.size} bytes, again; call again to go on')
+                f'{archive.size} bytes, again; call again to go on'
+            )
         reached = start
         try:
             _receive(url, archive.size, part, start, tell)
@@ -180,7 +210,7 @@ def _fetch(url: str, archive: Archive, part: Path, tell: Tell) -> None:
                 raise OSError(
                     f'{url} could not be downloaded: {error} (after {have} '
                     f'of {archive.size} bytes). Call again to go on, or put '
-                    f'{part.name[:-len(".part")]} into {part.parent}'
+                    f'{part.name[: -len(".part")]} into {part.parent}'
                 ) from error
     try:
         _check(part, archive, 'it is deleted; call again', tell)
@@ -189,8 +219,7 @@ def _fetch(url: str, archive: Archive, part: Path, tell: Tell) -> None:
         raise
 
 
-def _receive(url: str, size: int, part: Path, start: int,
-             tell: Tell) -> None:
+def _receive(url: str, size: int, part: Path, start: int, tell: Tell) -> None:
     """Appends what the server sends, until it ends or the connection does."""
     headers = {'Range': f'bytes={start}-'} if start else {}
     with urlopen(Request(url, headers=headers), timeout=TIMEOUT) as response:
@@ -198,8 +227,10 @@ def _receive(url: str, size: int, part: Path, start: int,
             start = 0  # the server knows no ranges and sends all
         length = response.headers['Content-Length']
         if length and start + int(length) != size:
-            raise ValueError(f'{url} has {start + int(length)} bytes, '
-                             f'expected are {size}: it is another file')
+            raise ValueError(
+                f'{url} has {start + int(length)} bytes, '
+                f'expected are {size}: it is another file'
+            )
         with open(part, 'ab' if start else 'wb') as file:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
@@ -211,8 +242,9 @@ def _check(path: Path, archive: Archive, remedy: str, tell: Tell) -> None:
     """Compares size and checksum."""
     size = path.stat().st_size
     if size != archive.size:
-        raise ValueError(f'{path} has {size} bytes, expected are '
-                         f'{archive.size}; {remedy}')
+        raise ValueError(
+            f'{path} has {size} bytes, expected are {archive.size}; {remedy}'
+        )
     digest, done = hashlib.md5(usedforsecurity=False), 0
     with open(path, 'rb') as file:
         while chunk := file.read(CHUNK):
@@ -220,9 +252,11 @@ def _check(path: Path, archive: Archive, remedy: str, tell: Tell) -> None:
             done += len(chunk)
             tell(f'checking {path.name}', done, size)
     if digest.hexdigest() != archive.md5:
-        raise ValueError(f'{path} is damaged: its md5 is '
-                         f'{digest.hexdigest()}, expected is {archive.md5}; '
-                         f'{remedy}')
+        raise ValueError(
+            f'{path} is damaged: its md5 is '
+            f'{digest.hexdigest()}, expected is {archive.md5}; '
+            f'{remedy}'
+        )
 
 
 def _unpack(path: Path, folder: Path, files: int, tell: Tell) -> None:
@@ -230,30 +264,31 @@ def _unpack(path: Path, folder: Path, files: int, tell: Tell) -> None:
     part = _part(folder)
     try:
         with ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if not m.is_dir()]
+            members = members_of(archive, path)
             for member in members:
                 if PurePosixPath(member.filename).parts != (
-                        folder.name, Path(member.filename).name) or (
-                            leaves_folder(member.filename)):
+                    folder.name,
+                    Path(member.filename).name,
+                ):
                     raise ValueError(
                         f'{path} holds {member.filename!r}, expected are '
-                        f'files in {folder.name}/ only')
+                        f'files in {folder.name}/ only'
+                    )
             found = len({member.filename for member in members})
             if found != files:
-                raise ValueError(f'{path} holds {found} files, '
-                                 f'expected are {files}')
+                raise ValueError(f'{path} holds {found} files, expected are {files}')
             part.mkdir()
             for done, member in enumerate(members, 1):
-                with archive.open(member) as source, open(
-                        part / Path(member.filename).name, 'wb') as target:
-                    shutil.copyfileobj(source, target)  # compares the CRC
+                write_member(archive, member, part / Path(member.filename).name)
                 tell(f'unpacking {path.name}', done, files)
         os.replace(part, folder)
     except (BadZipFile, EOFError, zlib.error) as error:
-        raise ValueError(f'{path} is no whole archive: {error}; delete it '
-                         'and call again') from error
+        raise ValueError(
+            f'{path} is no whole archive: {error}; delete it and call again'
+        ) from error
     except OSError as error:
-        raise OSError(f'{path} could not be unpacked to {folder}: {error}; '
-                      'mend it and call again') from error
+        raise OSError(
+            f'{path} could not be unpacked to {folder}: {error}; mend it and call again'
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -4,15 +4,14 @@ For overfitting a handful of images: a detector that cannot learn them by
 heart has a fault in assignment, decoding or class mapping.
 """
 
-import json
 import os
-import shutil
 from pathlib import Path
 
 from ..common.atomic import written_whole
 from ..common.errors import UserError
 from .annotation_checks import Fault, check_annotations, refuse
 from .annotation_files import how_to_mend, read_annotations
+from .coco_sets import place_image, write_annotations
 from .image_checks import check_images_exist, leaves_folder
 
 __all__ = ['make_subset']
@@ -59,7 +58,7 @@ def make_subset(
             if leaves_folder(image['file_name'])
         ),
         'Names must be relative to the folder of images. '
-        + how_to_mend(ann_file, '--images', image_dir),
+        + how_to_mend(ann_file, image_dir),
     )
     check_images_exist(content, image_dir, ann_file)
     kept = {image['id'] for image in content['images']}
@@ -67,9 +66,7 @@ def make_subset(
         a for a in content['annotations'] if a['image_id'] in kept
     ]
     with written_whole(root) as part:
-        (part / 'annotations').mkdir(parents=True)
-        (part / 'annotations' / 'instances_train.json').write_text(json.dumps(content))
+        write_annotations(part / 'annotations' / 'instances_train.json', content)
         for image in content['images']:
-            copy = part / 'train' / image['file_name']
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(Path(image_dir, image['file_name']), copy)
+            name = image['file_name']
+            place_image(Path(image_dir, name), part / 'train' / name)

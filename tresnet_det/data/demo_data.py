@@ -11,7 +11,6 @@ box around its visible pixels. An object is placed only where every object
 stays visible enough, so that nothing is left drawn but not annotated.
 """
 
-import json
 import math
 import os
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from pycocotools import mask as coco_mask
 
 from ..common.atomic import written_whole
 from ..common.errors import UserError
+from .coco_sets import stored_info, write_annotations
 
 __all__ = ['CATEGORIES', 'make_demo_data']
 
@@ -47,8 +47,7 @@ def _cross(width: float = 0.36) -> np.ndarray:
     """A plus sign whose arms are ``2 * width`` wide."""
     arm = np.array([(1, -width), (1, width), (width, width)])
     turn = np.array([(0, 1), (-1, 0)])  # a quarter turn, for row vectors
-    return np.concatenate(
-        [arm @ np.linalg.matrix_power(turn, k) for k in range(4)])
+    return np.concatenate([arm @ np.linalg.matrix_power(turn, k) for k in range(4)])
 
 
 # Outlines in a unit circle, filled by the even-odd rule (the ring's hole).
@@ -58,7 +57,8 @@ OUTLINES: dict[str, list[np.ndarray]] = dict(
     square=[_regular(4)],
     triangle=[_regular(3)],
     star=[_regular(10, inner=0.42)],
-    cross=[_cross()])
+    cross=[_cross()],
+)
 
 
 def _colour(rng: np.random.Generator, name: str) -> np.ndarray:
@@ -69,8 +69,7 @@ def _colour(rng: np.random.Generator, name: str) -> np.ndarray:
     return 255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0]
 
 
-def _paint(canvas: np.ndarray, mask: np.ndarray,
-           colour: np.ndarray) -> np.ndarray:
+def _paint(canvas: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """Blends a colour into an HxWx3 canvas by an 8-bit HxW mask."""
     alpha = mask[..., None] / 255.0
     return canvas * (1 - alpha) + colour * alpha
@@ -84,31 +83,43 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     for _ in range(rng.integers(4, 10)):
         mask = np.zeros((size, size), np.uint8)
         ends = rng.integers(-size // 4, size + size // 4, (2, 2))
-        cv2.line(mask, ends[0].tolist(), ends[1].tolist(), 255,
-                 int(rng.integers(1, 4)), cv2.LINE_AA)
+        cv2.line(
+            mask,
+            ends[0].tolist(),
+            ends[1].tolist(),
+            255,
+            int(rng.integers(1, 4)),
+            cv2.LINE_AA,
+        )
         canvas = _paint(canvas, mask, rng.uniform(0, 255, 3))
     return canvas
 
 
-def _outline_mask(rng: np.random.Generator, name: str, radius: float,
-                  size: int) -> np.ndarray:
+def _outline_mask(
+    rng: np.random.Generator, name: str, radius: float, size: int
+) -> np.ndarray:
     """An 8-bit anti-aliased (size, size) mask of one object, placed and
     turned at random; it may reach over the border."""
     centre = rng.uniform(0.1 * size, 0.9 * size, 2)
     angle = rng.uniform(0, 2 * math.pi)
-    turn = np.array([(math.cos(angle), math.sin(angle)),
-                     (-math.sin(angle), math.cos(angle))])
+    turn = np.array(
+        [(math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))]
+    )
     mask = np.zeros((size, size), np.uint8)
     cv2.fillPoly(
         mask,
-        [np.rint((radius * outline @ turn + centre) * 2**SHIFT).astype(
-            np.int32) for outline in OUTLINES[name]],
-        255, cv2.LINE_AA, SHIFT)
+        [
+            np.rint((radius * outline @ turn + centre) * 2**SHIFT).astype(np.int32)
+            for outline in OUTLINES[name]
+        ],
+        255,
+        cv2.LINE_AA,
+        SHIFT,
+    )
     return mask
 
 
-def _draw_image(rng: np.random.Generator,
-                size: int) -> tuple[np.ndarray, list[dict]]:
+def _draw_image(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[dict]]:
     """One picture, uint8 BGR (size, size, 3), and its COCO annotations
     without ids."""
     canvas = _background(rng, size)
@@ -117,15 +128,16 @@ def _draw_image(rng: np.random.Generator,
     visible: list[np.ndarray] = []  # bool (size, size), lowest object first
     # Uniform in the logarithm: COCO's small, medium and large all occur.
     # The largest lies lowest, else it would hide all others.
-    radii = np.exp(rng.uniform(math.log(0.06), math.log(0.55),
-                               int(rng.integers(2, 8))))
+    radii = np.exp(rng.uniform(math.log(0.06), math.log(0.55), int(rng.integers(2, 8))))
     for radius in size * np.sort(radii)[::-1]:
         name = str(rng.choice(list(OUTLINES)))
         mask = _outline_mask(rng, name, radius, size)
         inside = mask > 127
         below = [old & ~inside for old in visible]
-        kept = [now.sum() >= max(MIN_PIXELS, MIN_VISIBLE * whole)
-                for now, whole in zip(below, drawn)]
+        kept = [
+            now.sum() >= max(MIN_PIXELS, MIN_VISIBLE * whole)
+            for now, whole in zip(below, drawn)
+        ]
         if inside.sum() < MIN_PIXELS or not all(kept):
             continue
         shading = np.linspace(-25, 25, size)[:, None, None]
@@ -139,17 +151,27 @@ def _draw_image(rng: np.random.Generator,
     annotations = []
     for name, seen in zip(names, visible):
         rle = coco_mask.encode(np.asfortranarray(seen, dtype=np.uint8))
-        annotations.append(dict(
-            category_id=CATEGORIES[name],
-            bbox=coco_mask.toBbox(rle).tolist(),
-            area=int(seen.sum()),
-            segmentation=dict(size=rle['size'], counts=rle['counts'].decode()),
-            iscrowd=0))
+        annotations.append(
+            dict(
+                category_id=CATEGORIES[name],
+                bbox=coco_mask.toBbox(rle).tolist(),
+                area=int(seen.sum()),
+                segmentation=dict(size=rle['size'], counts=rle['counts'].decode()),
+                iscrowd=0,
+            )
+        )
     return image, annotations
 
 
-def _write_split(root: Path, split: str, num_images: int, size: int,
-                 seed: int, info: dict, progress: Callable[[], None]) -> None:
+def _write_split(
+    root: Path,
+    split: str,
+    num_images: int,
+    size: int,
+    seed: int,
+    info: dict,
+    progress: Callable[[], None],
+) -> None:
     """Draws one split into ``root`` (images and annotation file)."""
     folder = root / split
     folder.mkdir()
@@ -163,23 +185,28 @@ def _write_split(root: Path, split: str, num_images: int, size: int,
         file_name = f'{image_id:06d}.png'
         _, data = cv2.imencode('.png', image)
         (folder / file_name).write_bytes(data.tobytes())
-        images.append(dict(id=image_id, file_name=file_name, width=size,
-                           height=size))
-        annotations += [dict(id=len(annotations) + k, image_id=image_id, **obj)
-                        for k, obj in enumerate(objects, start=1)]
+        images.append(dict(id=image_id, file_name=file_name, width=size, height=size))
+        annotations += [
+            dict(id=len(annotations) + k, image_id=image_id, **obj)
+            for k, obj in enumerate(objects, start=1)
+        ]
         progress()
     categories = [dict(id=i, name=name) for name, i in CATEGORIES.items()]
-    (root / 'annotations' / f'instances_{split}.json').write_text(json.dumps(
-        dict(info=info, images=images, annotations=annotations,
-             categories=categories)))
+    write_annotations(
+        root / 'annotations' / f'instances_{split}.json',
+        dict(images=images, annotations=annotations, categories=categories),
+        info,
+    )
 
 
-def make_demo_data(root: str | os.PathLike,
-                   num_train: int = 300,
-                   num_val: int = 50,
-                   size: int = 160,
-                   seed: int = 0,
-                   progress: Callable[[], None] = lambda: None) -> bool:
+def make_demo_data(
+    root: str | os.PathLike,
+    num_train: int = 300,
+    num_val: int = 50,
+    size: int = 160,
+    seed: int = 0,
+    progress: Callable[[], None] = lambda: None,
+) -> bool:
     """Draws the demo set: ``annotations/instances_{train,val}.json`` beside
     the image folders ``train`` and ``val``.
 
@@ -206,27 +233,26 @@ def make_demo_data(root: str | os.PathLike,
         raise UserError(
             'the demo set needs at least 1 train and 1 val image of 64 '
             f'pixels, got num_train={num_train}, num_val={num_val}, '
-            f'size={size}')
+            f'size={size}'
+        )
     root = Path(root)
-    info = dict(description='tresnet_det demo set', version=1, seed=seed,
-                num_train=num_train, num_val=num_val, size=size)
+    info = dict(
+        description='tresnet_det demo set',
+        version=1,
+        seed=seed,
+        num_train=num_train,
+        num_val=num_val,
+        size=size,
+    )
     if root.exists():
-        if _stored_info(root) == info:
+        if stored_info(root / 'annotations' / 'instances_val.json') == info:
             return False
         raise FileExistsError(
             f'{root} exists and is not the demo set asked for ({info}); '
-            'remove it or choose another folder')
+            'remove it or choose another folder'
+        )
     with written_whole(root) as part:
-        (part / 'annotations').mkdir(parents=True)
+        part.mkdir(parents=True)
         for split, num_images in zip(SPLITS, (num_train, num_val)):
             _write_split(part, split, num_images, size, seed, info, progress)
     return True
-
-
-def _stored_info(root: Path) -> dict | None:
-    """What an existing folder says it is; None if it is no demo set."""
-    try:
-        text = (root / 'annotations' / 'instances_val.json').read_text()
-        return json.loads(text)['info']
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

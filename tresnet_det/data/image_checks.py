@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -11,7 +11,13 @@ from typing import Any
 from ..common.errors import UserError, some
 from .annotation_files import how_to_mend
 
-__all__ = ['FolderOfImages', 'check_images_exist', 'leaves_folder']
+__all__ = [
+    'FolderOfImages',
+    'check_images_exist',
+    'leaves_folder',
+    'missing_images',
+    'remedy_for_missing',
+]
 
 
 def leaves_folder(name: str) -> bool:
@@ -105,33 +111,56 @@ def check_images_exist(
         UserError: Images are missing; the message counts them, and says if
             they are there under other names.
     """
-    there = FolderOfImages(folder)
     names = [image['file_name'] for image in content['images']]
-    missing = [name for name in names if name not in there]
+    missing = missing_images(names, folder)
     if not missing or (allow_some and len(missing) < len(names)):
         return
-    ways: Counter[str] = Counter()
-    example: dict[str, tuple[str, str]] = {}
-    for name in missing:
-        found = there.find(name)
-        if found:
-            ways[found[1]] += 1
-            example.setdefault(found[1], (name, found[0]))
-    if ways:
-        way, count = ways.most_common(1)[0]
-        one, other = example[way]
-        remedy = (
-            f'{count} of them are there under names that differ: the file has '
-            f'{way} ({one!r}, there is {other!r}). '
-            f'{how_to_mend(ann_file, "--images", folder)}'
-        )
-    else:
-        remedy = (
+    raise UserError(
+        f'{len(missing)} of {len(names)} images that {ann_file} names are not '
+        f'there: {some(str(Path(folder, name)) for name in missing)}. '
+        f'{remedy_for_missing(missing, ann_file, folder)}'
+    )
+
+
+def missing_images(
+    names: Iterable[str], folder: str | os.PathLike
+) -> dict[str, tuple[str, str] | None]:
+    """Which images are not there.
+
+    Args:
+        names: File names, relative to the folder.
+        folder: Where the images should lie.
+
+    Returns:
+        Name -> the name as it is there and what differs, if it is found.
+    """
+    there = FolderOfImages(folder)
+    return {name: there.find(name) for name in names if name not in there}
+
+
+def remedy_for_missing(
+    missing: Mapping[str, tuple[str, str] | None],
+    ann_file: str | os.PathLike,
+    folder: str | os.PathLike,
+) -> str:
+    """What to do about missing images.
+
+    Args:
+        missing: See ``missing_images``.
+        ann_file: Path of the annotations.
+        folder: Where the images should lie.
+    """
+    ways = Counter(found[1] for found in missing.values() if found)
+    if not ways:
+        return (
             'Set data_root and data_prefix in the config or mend the files; '
             'skip_corrupt_images = True in the config goes on without some'
         )
-    paths = (str(Path(folder, name)) for name in missing)
-    raise UserError(
-        f'{len(missing)} of {len(names)} images that {ann_file} names are not '
-        f'there: {some(paths)}. {remedy}'
+    way, count = ways.most_common(1)[0]
+    one, other = next(
+        (name, found[0]) for name, found in missing.items() if found and found[1] == way
+    )
+    return (
+        f'{count} of them are there under names that differ: the file has '
+        f'{way} ({one!r}, there is {other!r}). {how_to_mend(ann_file, folder)}'
     )

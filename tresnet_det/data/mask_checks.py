@@ -6,13 +6,18 @@ reads four numbers as a box, and masks of another size as nothing.
 
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from .annotation_checks import Fault, refuse
 from .box_checks import why_left_out
 
-__all__ = ['check_masks']
+__all__ = ['REMEDY', 'check_masks', 'mask_faults']
+
+REMEDY = (
+    'Mend the file, or use boxes alone: a config without masks '
+    "(faster_rcnn for mask_rcnn) and metric='bbox'"
+)
 
 
 def check_masks(
@@ -22,23 +27,42 @@ def check_masks(
     evaluated: bool = False,
     as_polygons: bool = False,
 ) -> None:
-    """Looks at the masks of all annotations of the classes.
+    """Refuses a set with faults, see ``mask_faults``.
 
     Args:
         content: Whole COCO annotations.
         ann_file: Its path, for the message.
-        classes: Names of the categories that count; None for all.
-        evaluated: pycocotools reads them too, which is stricter.
-        as_polygons: The pipeline has ``poly2mask=False`` and drops others.
+        classes: As for ``mask_faults``, likewise the others.
+        evaluated: Likewise.
+        as_polygons: Likewise.
 
     Raises:
         UserError: The message counts each kind of fault and names entries.
     """
+    refuse(ann_file, mask_faults(content, classes, evaluated, as_polygons), REMEDY)
+
+
+def mask_faults(
+    content: Mapping[str, Any],
+    classes: Collection[str] | None = None,
+    evaluated: bool = False,
+    as_polygons: bool = False,
+) -> Iterator[Fault]:
+    """Looks at the masks of all annotations of the classes.
+
+    Args:
+        content: Whole COCO annotations.
+        classes: Names of the categories that count; None for all.
+        evaluated: pycocotools reads them too, which is stricter.
+        as_polygons: The pipeline has ``poly2mask=False`` and drops others.
+    """
     sizes = {i['id']: (i['width'], i['height']) for i in content['images']}
     wanted = {
-        c['id'] for c in content['categories'] if classes is None or c['name'] in classes
+        c['id']
+        for c in content['categories']
+        if classes is None or c['name'] in classes
     }
-    faults = (
+    return (
         Fault(f'masks that {wrong}', annotation['id'])
         for annotation in content.get('annotations', ())
         if annotation['category_id'] in wanted
@@ -51,12 +75,6 @@ def check_masks(
                 as_polygons and not annotation.get('iscrowd'),
             )
         )
-    )
-    refuse(
-        ann_file,
-        faults,
-        'Mend the file, or use boxes alone: a config without masks '
-        "(faster_rcnn for mask_rcnn) and metric='bbox'",
     )
 
 

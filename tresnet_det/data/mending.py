@@ -2,56 +2,135 @@
 
 import os
 from collections import Counter, defaultdict
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..common.errors import UserError
-from .annotation_checks import FIELDS, text_of, unquoted
+from .annotation_checks import (
+    FIELDS,
+    annotation_faults,
+    check_is_coco,
+    is_key,
+    text_of,
+    unquoted,
+)
+from .box_checks import leaves_image, look_at_boxes, why_left_out
 from .image_checks import FolderOfImages, leaves_folder
+from .same_boxes import boxes_twice
 
-__all__ = ['mend_annotations']
+__all__ = ['Choices', 'mend_annotations', 'put_in_order', 'repair']
 
 
-def mend_annotations(
-    content: Any, images: str | os.PathLike | None = None, corners: bool = False
+class Choices(NamedTuple):
+    """What only a person can decide.
+
+    Attributes:
+        corners: The boxes are [x1, y1, x2, y2].
+        merge_names: Categories of one name are one.
+        drop: Leave out what cannot be mended: images with a fault,
+            annotations with a fault or of none of the images or categories.
+        drop_classes: Names of categories to leave out, with their boxes.
+    """
+
+    corners: bool = False
+    merge_names: bool = False
+    drop: bool = False
+    drop_classes: tuple[str, ...] = ()
+
+
+def repair(
+    content: Any,
+    images: str | os.PathLike | None = None,
+    choices: Choices = Choices(),  # noqa: B008  a tuple
+    file: str | os.PathLike = 'this',
 ) -> list[str]:
-    """Mends what annotation tools are known to write wrong.
+    """Mends keys, types, ids and names: what a file needs to be read at all.
 
     Numbers in quotes become numbers; annotations get the area and iscrowd
     that they lack; ids of images and categories that differ in the type alone
     are matched; annotations are numbered from 1 where their ids are missing,
-    used twice or no positive whole numbers; categories of one name become
-    one.
+    used twice or no positive whole numbers.
 
     Args:
         content: What the file holds; changed.
         images: Folder of the images: file names become those that are there.
-        corners: The boxes are [x1, y1, x2, y2].
+        choices: A person's.
+        file: Its path, for messages.
 
     Returns:
-        What was done, in words.
+        What was done, in words, each with its count.
 
     Raises:
         UserError: It is no dict of lists of dicts.
     """
-    if not isinstance(content, dict) or not all(
-        isinstance(content.get(part), list)
-        and all(isinstance(entry, dict) for entry in content[part])
-        for part in FIELDS
-    ):
-        raise UserError(
-            f'this is no COCO annotation file: expected are {", ".join(FIELDS)}, '
-            'each a list of dicts'
-        )
+    check_is_coco(content, file)
     done = {
         'numbers were in quotes': _unquote(content),
-        'boxes were corners': _from_corners(content) if corners else 0,
+        'boxes were corners': _from_corners(content) if choices.corners else 0,
         'annotations lacked area or iscrowd': _complete(content),
         'ids had another type than what they refer to': _match_types(content),
         'annotations were numbered anew': _number(content),
-        'categories had the name of another': _merge_categories(content),
+        'categories had the name of another': (
+            _merge_categories(content) if choices.merge_names else 0
+        ),
         'file names were changed': _rename(content, images) if images else 0,
+        'entries that cannot be mended were left out': (
+            _drop(content) if choices.drop else 0
+        ),
+        'categories were left out': _drop_classes(content, choices.drop_classes),
     }
     return [f'{count} {what}' for what, count in done.items() if count]
+
+
+def mend_annotations(
+    content: Any,
+    images: str | os.PathLike | None = None,
+    choices: Choices = Choices(),  # noqa: B008  a tuple
+    file: str | os.PathLike = 'this',
+) -> list[str]:
+    """Repairs, and puts the boxes in order if that left no fault.
+
+    Boxes that stand twice are left out, and those of no area or outside their
+    image, which no detector can find. Areas of 0 are computed. Boxes that leave
+    their image by more than a pixel are cut off there, as training does.
+
+    Args:
+        content: As for ``repair``, likewise the others.
+        images: Likewise.
+        choices: Likewise.
+        file: Likewise.
+
+    Returns:
+        What was done, in words, each with its count.
+
+    Raises:
+        UserError: It is no dict of lists of dicts.
+    """
+    done = repair(content, images, choices, file)
+    if next(annotation_faults(content), None):
+        return done
+    return [*done, *put_in_order(content)]
+
+
+def put_in_order(content: dict) -> list[str]:
+    """The part of ``mend_annotations`` for files without a fault.
+
+    Args:
+        content: Whole COCO annotations; changed.
+
+    Returns:
+        What was done, in words, each with its count.
+    """
+    faults = look_at_boxes(content)
+    if faults.are_corners or faults.are_fractions or faults.of_other_sizes:
+        return []
+    mended = {
+        'areas of 0 were computed': _compute_areas(content),
+        'boxes stood twice, the copies were left out': _drop_copies(content),
+        'boxes of no width or height or outside their image were left out': (
+            _drop_invisible(content)
+        ),
+        'boxes were cut off at the border of their image': _cut(content),
+    }
+    return [f'{count} {what}' for what, count in mended.items() if count]
 
 
 def _unquote(content: dict) -> int:
@@ -66,6 +145,72 @@ def _unquote(content: dict) -> int:
                     if is_right(value):
                         entry[field] = value
                         count += 1
+    return count
+
+
+def _drop(content: dict) -> int:
+    count = 0
+    for _ in FIELDS:  # annotations of an image that was left out are lost then
+        wrong = {id(fault.entry) for fault in annotation_faults(content)} - {id(None)}
+        for part in FIELDS:
+            content[part] = [e for e in content[part] if id(e) not in wrong]
+        count += len(wrong)
+    return count
+
+
+def _drop_classes(content: dict, names: tuple[str, ...]) -> int:
+    gone = [c for c in content['categories'] if c.get('name') in names]
+    ids = [c.get('id') for c in gone]
+    if gone:
+        content['annotations'] = [
+            a for a in content['annotations'] if a.get('category_id') not in ids
+        ]
+        content['categories'] = [c for c in content['categories'] if c not in gone]
+    return len(gone)
+
+
+def _compute_areas(content: dict) -> int:
+    count = 0
+    for annotation in content['annotations']:
+        _, _, width, height = annotation['bbox']
+        if annotation['area'] <= 0 < min(width, height):
+            annotation['area'] = width * height
+            count += 1
+    return count
+
+
+def _drop_copies(content: dict) -> int:
+    copies = {id(annotation) for annotation in boxes_twice(content)}
+    content['annotations'] = [a for a in content['annotations'] if id(a) not in copies]
+    return len(copies)
+
+
+def _drop_invisible(content: dict) -> int:
+    sizes = {i['id']: (i['width'], i['height']) for i in content['images']}
+    kept = [
+        a
+        for a in content['annotations']
+        if min(a['bbox'][2:]) > 0
+        and why_left_out(a, *sizes[a['image_id']]) != 'outside their image'
+    ]
+    count = len(content['annotations']) - len(kept)
+    content['annotations'] = kept
+    return count
+
+
+def _cut(content: dict) -> int:
+    sizes = {i['id']: (i['width'], i['height']) for i in content['images']}
+    count = 0
+    for annotation in content['annotations']:
+        x, y, w, h = annotation['bbox']
+        width, height = sizes[annotation['image_id']]
+        if leaves_image(annotation['bbox'], width, height):
+            left, top = max(x, 0), max(y, 0)
+            box = [left, top, min(x + w, width) - left, min(y + h, height) - top]
+            if annotation['area'] == w * h:  # of the box, not of a mask
+                annotation['area'] = box[2] * box[3]
+            annotation['bbox'] = box
+            count += 1
     return count
 
 
@@ -95,11 +240,11 @@ def _complete(content: dict) -> int:
 def _match_types(content: dict) -> int:
     count = 0
     for key, part in (('image_id', 'images'), ('category_id', 'categories')):
-        known = {entry.get('id') for entry in content[part]}
+        known = {e['id'] for e in content[part] if is_key(e.get('id'))}
         by_text = {text_of(value): value for value in known}
         for annotation in content['annotations']:
             value = annotation.get(key)
-            if value not in known and text_of(value) in by_text:
+            if is_key(value) and value not in known and text_of(value) in by_text:
                 annotation[key] = by_text[text_of(value)]
                 count += 1
     return count
@@ -116,20 +261,25 @@ def _number(content: dict) -> int:
 
 
 def _merge_categories(content: dict) -> int:
-    used = Counter(a.get('category_id') for a in content['annotations'])
+    ids = [a.get('category_id') for a in content['annotations']]
+    used = Counter(filter(is_key, ids))
     by_name = defaultdict(list)
     for category in content['categories']:
-        by_name[category.get('name')].append(category)
-    kept, into = set(), {}
+        if is_key(category.get('id')):
+            by_name[str(category.get('name'))].append(category)
+    gone, into = set(), {}
     for same in by_name.values():
-        first = max(same, key=lambda c: bool(used[c.get('id')]))  # the first used
-        kept.add(id(first))
-        into.update({c.get('id'): first.get('id') for c in same if c is not first})
+        first = max(same, key=lambda c: bool(used[c['id']]))  # the first used
+        for other in same:
+            if other is not first:
+                gone.add(id(other))
+                into[other['id']] = first['id']
     for annotation in content['annotations']:
         key = annotation.get('category_id')
-        annotation['category_id'] = into.get(key, key)
-    content['categories'] = [c for c in content['categories'] if id(c) in kept]
-    return len(by_name) and sum(map(len, by_name.values())) - len(kept)
+        if is_key(key):
+            annotation['category_id'] = into.get(key, key)
+    content['categories'] = [c for c in content['categories'] if id(c) not in gone]
+    return len(gone)
 
 
 def _rename(content: dict, images: str | os.PathLike) -> int:

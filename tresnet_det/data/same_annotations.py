@@ -69,9 +69,7 @@ def _values(image: Mapping[str, Any], fields: tuple[str, ...]) -> str:
     return ' x '.join(str(image.get(field)) for field in fields)
 
 
-def _names(
-    content: Mapping[str, Any], classes: Collection[str] | None
-) -> list[str]:
+def _names(content: Mapping[str, Any], classes: Collection[str] | None) -> list[str]:
     """In the order that gives labels."""
     return [
         category['name']

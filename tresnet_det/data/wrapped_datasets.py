@@ -15,7 +15,8 @@ def innermost_datasets(dataset: Any) -> Iterator[Any]:
     wrapped: Iterable[Any] = ()
     if isinstance(dataset, Mapping):
         wrapped = dataset.get('datasets') or (
-            [dataset['dataset']] if dataset.get('dataset') else [])
+            [dataset['dataset']] if dataset.get('dataset') else []
+        )
     for inner in wrapped:
         yield from innermost_datasets(inner)
     if not wrapped:

@@ -15,9 +15,10 @@ from ..environment.versions import __version__
 from . import onnx_file, verification
 from .detector import Detector, batches
 from .folding import deployed
-from .graph import DetectorGraph
+from .graphs import DetectorGraph, detector_graph
 from .onnx_export import as_onnx, as_program
 from .quantise import quantised
+from .second_stage import difference, second_stage_difference
 from .supported import check_supported
 
 __all__ = ['PRECISIONS', 'check_output', 'export_onnx', 'export_program', 'verify']
@@ -81,11 +82,11 @@ def export_onnx(
     """
     onnx_file.need_packages('onnx', 'onnxscript', 'onnxruntime')
     check_output(out, '.onnx')
-    check_supported(detector.model)
+    check_supported(detector.model, raw)
     with tempfile.TemporaryDirectory(prefix='tresnet_det_export.') as folder:
         scratch = Path(folder)
         tell('folding norms into convs')
-        graph = DetectorGraph(
+        graph = detector_graph(
             deployed(detector.model), raw, preprocess, half=precision == 'fp16'
         )
         tell('translating to ONNX')
@@ -93,7 +94,7 @@ def export_onnx(
         if precision == 'int8':
             tell(f'calibrating on at most {num_calibration} images')
             model = _int8(detector, model, scratch, num_calibration, preprocess, maps)
-    remarks = _remarks(detector, precision, raw, preprocess, maps)
+    remarks = _remarks(detector, graph, precision, maps)
     remarks['verified'] = verify(
         detector, model, remarks, num_images, tolerance=tolerance, tell=tell
     )
@@ -133,18 +134,18 @@ def _int8(
 
 
 def _remarks(
-    detector: Detector, precision: str, raw: bool, preprocess: bool, maps: list[str]
+    detector: Detector, graph: DetectorGraph, precision: str, maps: list[str]
 ) -> dict[str, Any]:
     import onnx
     import onnxruntime
 
-    test_cfg: Any = detector.head.test_cfg
-    return dict(
-        kind='raw' if raw else 'detections',
+    outputs = {name: shape for name, _, shape in graph.outputs}
+    remarks = dict(
+        kind='detections' if 'labels' in outputs else 'raw',
         precision=precision,
         classes=detector.classes,
-        preprocess=dict(detector.preprocess, inside=preprocess),
-        test_cfg=test_cfg.to_dict() if hasattr(test_cfg, 'to_dict') else dict(test_cfg),
+        preprocess=dict(detector.preprocess, inside=graph.preprocess),
+        test_cfg=graph.applied_test_cfg,
         config=detector.config.pretty_text,
         checkpoint_sha256=detector.checkpoint_sha256,
         maps=maps,
@@ -156,6 +157,14 @@ def _remarks(
             onnxruntime=onnxruntime.__version__,
         ),
     )
+    if graph.inner:
+        remarks['stages'] = [*graph.inner, *outputs]
+    if 'masks' in outputs:
+        remarks['masks'] = dict(
+            threshold=float(graph.test_cfg['mask_thr_binary']),
+            size=outputs['masks'][2:],
+        )
+    return remarks
 
 
 def verify(
@@ -206,9 +215,12 @@ def verify(
             f'  {val["images"]} images, {val["detections"]} detections, '
             f'{val["alike"]:.4f} of them the same'
         )
-        for who in ('mmdetection', 'file'):
-            figures = ' '.join(f'{n} {v:.4f}' for n, v in val[who].items())
-            tell(f'  {who:>11}: {figures}')
+        for who in ('mmdetection', 'file', 'mmdetection_masks', 'file_masks'):
+            if who in val:
+                figures = ' '.join(f'{n} {v:.4f}' for n, v in val[who].items())
+                tell(f'  {who.replace("_", ", "):>11}: {figures}')
+        if 'masks_not_compared' in val:
+            tell(f'  AP of masks not compared: {val["masks_not_compared"]}')
     else:
         tell(f'  not compared: {found["not_compared"]}')
     found['tolerance'] = verification.judge(remarks['precision'], maps, val, tolerance)
@@ -224,9 +236,9 @@ def export_program(
         UserError: As `export_onnx`.
     """
     check_output(out, '.pt2')
-    check_supported(detector.model)
+    check_supported(detector.model, raw)
     tell('folding norms into convs')
-    graph = DetectorGraph(deployed(detector.model), raw, preprocess, half=False)
+    graph = detector_graph(deployed(detector.model), raw, preprocess)
     tell('tracing')
     program = as_program(graph)
     module, worst = program.module(), 0.0
@@ -240,9 +252,14 @@ def export_program(
             sizes = torch.tensor([[height, width]] * count)
             outputs = module(images if preprocess else inputs, sizes)
             expected = verification.head_maps(detector.model, inputs)
-        for right, got in zip(expected, outputs[-len(expected) :], strict=True):
-            scale = right.abs().max().clamp(min=1e-6)
-            worst = max(worst, float((right - got).abs().max() / scale))
+        names = [name for name, _, _ in graph.outputs]
+        maps = outputs[len(names) : len(outputs) - len(graph.inner)]
+        for right, got in zip(expected, maps, strict=True):
+            worst = max(worst, difference(right.numpy(), got.numpy()))
+        if graph.inner:
+            names += [*map(str, range(len(maps))), *graph.inner]
+            found = {n: values.numpy() for n, values in zip(names, outputs)}
+            worst = max(worst, second_stage_difference(detector.model, inputs, found))
     tell(f'  {worst:.1e} of the largest value')
     if not worst <= 1e-3:
         raise verification.VerificationError(

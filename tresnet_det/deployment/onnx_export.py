@@ -9,15 +9,12 @@ from typing import Any
 
 import torch
 
-from .graph import DetectorGraph
-from .nms import onnx_translations
+from .graphs import DetectorGraph
+from .graphs.nms import onnx_translations
 
 __all__ = ['OPSET', 'as_onnx', 'as_program']
 
 OPSET = 18
-OUTPUTS = ('boxes', 'scores', 'labels')
-# Odd, so that nothing is taken for even; of the same kind as any other size.
-_EXAMPLE = (2, 97, 161)
 _LARGEST = 8192
 _NO_LIMIT = 2**24  # of the size of an image; exact in float32
 
@@ -26,18 +23,23 @@ _NO_LIMIT = 2**24  # of the size of an image; exact in float32
 def as_program(graph: DetectorGraph) -> torch.export.ExportedProgram:
     """Traces the graph; batch, height and width stay free.
 
-    The program takes sides of 33 to 8192 and 1 to 1024 images. Unless the
-    graph is raw, it has our NMS operator: import tresnet_det.deployment.nms
-    before torch.export.load.
+    The program takes 1 to 1024 images with sides of up to 8192 pixels, and more
+    than the largest stride of the head's levels: below that a level has one
+    row, which torch.export takes for a kind of its own. ONNX does not. Unless the
+    graph is raw, it has our NMS operator: import
+    tresnet_det.deployment.graphs.nms before torch.export.load, and torchvision
+    for a two-stage detector.
     """
-    count, height, width = _EXAMPLE
+    stride = graph.largest_stride
+    # Odd, so that nothing is taken for even; two rows or more on every level.
+    count, height, width = 2, 2 * stride + 33, 4 * stride + 33
     images = torch.zeros(count, 3, height, width)
     if graph.preprocess:
         images = images.to(torch.uint8)
     sizes = torch.tensor([[height, width]] * count)
     batch = torch.export.Dim('batch', min=1, max=1024)
     sides = {
-        2 + i: torch.export.Dim(name, min=33, max=_LARGEST)
+        2 + i: torch.export.Dim(name, min=stride + 1, max=_LARGEST)
         for i, name in enumerate(('height', 'width'))
     }
     with _quiet():
@@ -57,8 +59,9 @@ def as_onnx(graph: DetectorGraph, scratch: Path) -> tuple[Any, list[str]]:
         scratch: Folder for files that nobody needs afterwards.
 
     Returns:
-        The onnx.ModelProto and the names of the head's maps in it. `sizes` is
-        an optional input: an initializer stands for it.
+        The onnx.ModelProto and the names of the dense head's maps in it; the
+        graph's inner tensors have their names. `sizes` is an optional input:
+        an initializer stands for it.
     """
     import onnx
     from onnx import TensorProto, helper
@@ -77,20 +80,13 @@ def as_onnx(graph: DetectorGraph, scratch: Path) -> tuple[Any, list[str]]:
         file = scratch / 'exported.onnx'
         exported.save(file, external_data=False)
     model = onnx.load(file)
-    wanted = OUTPUTS[:2] if graph.raw else OUTPUTS
-    outputs = list(model.graph.output)
-    maps = [value.name for value in outputs[len(wanted) :]]
-    _rename(model, dict(zip((o.name for o in outputs), wanted)))
+    wanted = [name for name, _, _ in graph.outputs]
+    outputs = [value.name for value in model.graph.output]
+    maps = outputs[len(wanted) : len(outputs) - len(graph.inner)]
+    _rename(model, dict(zip(outputs, (*wanted, *maps, *graph.inner), strict=True)))
     del model.graph.output[:], model.graph.value_info[:]
-    most = int(graph.cfg['max_per_img'])
-    for name in wanted:
-        kind = TensorProto.INT64 if name == 'labels' else TensorProto.FLOAT
-        rows: Any = 'points' if graph.raw else most
-        shape = ['batch', rows]
-        if name == 'boxes':
-            shape.append(4)
-        elif graph.raw:
-            shape.append(graph.head.num_classes)
+    for name, dtype, shape in graph.outputs:
+        kind = TensorProto.INT64 if dtype == torch.int64 else TensorProto.FLOAT
         model.graph.output.append(helper.make_tensor_value_info(name, kind, shape))
     del model.graph.input[:]
     model.graph.input.extend(

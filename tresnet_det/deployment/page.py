@@ -82,6 +82,7 @@ def make_page(
             preprocess=metadata['preprocess'],
             min_bbox_size=metadata.get('test_cfg', {}).get('min_bbox_size', -1),
             takes_sizes=takes_sizes,
+            finds_masks='masks' in metadata,
             onnxruntime_web=_version(engine[API]),
             parts={
                 name: dict(bytes=len(content), pieces=_write(part, name, content))

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..common.atomic import written_whole
 from ..common.errors import UserError, some
+from .coco_rle import coco_rle
 from .runtime import Detections, read_image
 
 __all__ = ['Detects', 'detect_images', 'detect_video', 'draw', 'images_below']
@@ -37,7 +38,7 @@ class Detects(Protocol):
 
 
 def draw(image: np.ndarray, found: Detections) -> np.ndarray:
-    """A copy of a BGR image with boxes, class names and scores."""
+    """A copy of a BGR image with masks, boxes, class names and scores."""
     canvas = image.copy()
     size = max(image.shape[:2]) / 800  # lines that can be seen at any size
     line, scale = max(1, round(2 * size)), max(0.4, 0.5 * size)
@@ -45,6 +46,9 @@ def draw(image: np.ndarray, found: Detections) -> np.ndarray:
     # The best on top.
     for i in reversed(range(len(found))):
         colour = _colour(int(found.class_id[i]))
+        if found.mask is not None:
+            pixels = canvas[found.mask[i]]
+            canvas[found.mask[i]] = (pixels + np.array(colour, float)) / 2
         left, top, right, bottom = (int(round(float(v))) for v in found.xyxy[i])
         cv2.rectangle(canvas, (left, top), (right, bottom), colour, line)
         text = f'{found.data["class_name"][i]} {found.confidence[i]:.2f}'
@@ -142,16 +146,17 @@ class _Results:
         self.images.append(
             dict(id=image_id, file_name=name, width=width, height=height, **more)
         )
-        for box, score, label in zip(found.xyxy, found.confidence, found.class_id):
+        for i, box in enumerate(found.xyxy):
             left, top, right, bottom = map(float, box)
-            self.detections.append(
-                dict(
-                    image_id=image_id,
-                    category_id=self.categories[label]['id'],
-                    bbox=[left, top, right - left, bottom - top],
-                    score=float(score),
-                )
+            one = dict(
+                image_id=image_id,
+                category_id=self.categories[found.class_id[i]]['id'],
+                bbox=[left, top, right - left, bottom - top],
+                score=float(found.confidence[i]),
             )
+            if found.mask is not None:
+                one['segmentation'] = coco_rle(found.mask[i])
+            self.detections.append(one)
 
     def write(self, out: Path) -> None:
         images = dict(images=self.images, annotations=[], categories=self.categories)

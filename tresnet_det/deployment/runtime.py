@@ -44,6 +44,7 @@ __all__ = [
     'checked_metadata',
     'graph_sha256',
     'parts_of',
+    'paste_masks',
     'prepare',
     'read_image',
     'read_metadata',
@@ -66,12 +67,15 @@ class Detections:
         confidence: Scores, the highest first, (n,) float32.
         class_id: Index into the detector's classes, (n,) int64.
         data: 'class_name', (n,) strings.
+        mask: Which pixels of the image are of it, (n, H, W) bool; None where
+            the file finds boxes alone.
     """
 
     xyxy: np.ndarray
     confidence: np.ndarray
     class_id: np.ndarray
     data: dict[str, np.ndarray] = field(default_factory=dict)
+    mask: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.xyxy)
@@ -83,6 +87,7 @@ class Detections:
             self.confidence[rows],
             self.class_id[rows],
             {name: values[rows] for name, values in self.data.items()},
+            None if self.mask is None else self.mask[rows],
         )
 
 
@@ -150,6 +155,9 @@ class Detector:
         # Has a default in the file, so it is no input by onnxruntime's count.
         optional = self._session.get_overridable_initializers()
         self._takes_sizes = 'sizes' in {one.name for one in optional}
+        self._outputs = ['boxes', 'scores', 'labels']
+        if 'masks' in self.metadata:
+            self._outputs.append('masks')
 
     def __call__(
         self, image: np.ndarray | str | os.PathLike, score_thr: float = 0.0
@@ -188,7 +196,7 @@ class Detector:
     def run(
         self, inputs: np.ndarray, sizes: Sequence[tuple[int, int]] | None = None
     ) -> list[np.ndarray]:
-        """Boxes, scores and labels as the file gives them.
+        """Boxes, scores, labels and, if it has them, masks as the file gives them.
 
         Args:
             inputs, sizes: What `prepare` returns. Without sizes boxes may lie in
@@ -198,7 +206,7 @@ class Detector:
         if sizes is not None and self._takes_sizes:
             feeds['sizes'] = np.array(sizes, np.int64)[:, ::-1]  # height first
         try:
-            return self._session.run(['boxes', 'scores', 'labels'], feeds)
+            return self._session.run(self._outputs, feeds)
         except Exception as error:
             raise UserError(
                 f'onnxruntime failed on input of shape {inputs.shape}: '
@@ -212,9 +220,9 @@ class Detector:
         original: tuple[int, ...],
         score_thr: float,
     ) -> Detections:
-        boxes, scores, labels = rows
+        scores, labels = rows[1:3]
         used = (labels >= 0) & (scores >= score_thr)
-        boxes, scores, labels = boxes[used], scores[used], labels[used]
+        boxes, scores, labels, *masks = (values[used] for values in rows)
         width, height = resized
         factors = width / original[1], height / original[0]
         # In float32, by the two factors that MMDetection keeps.
@@ -223,6 +231,9 @@ class Detector:
         found = Detections(
             boxes, scores, labels, dict(class_name=self._names[:-1][labels])
         )
+        if masks:
+            threshold = self.metadata['masks']['threshold']
+            found.mask = paste_masks(masks[0], boxes, original, threshold)
         smallest = self.metadata.get('test_cfg', {}).get('min_bbox_size', -1)
         if smallest < 0:
             return found
@@ -331,6 +342,48 @@ def _resize(image: np.ndarray, preprocess: dict[str, Any]) -> np.ndarray:
             f'{size[0]}x{size[1]}: too narrow. Cut it into pieces first'
         )
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+
+def paste_masks(
+    masks: np.ndarray, boxes: np.ndarray, size: Sequence[int], threshold: float
+) -> np.ndarray:
+    """Masks of boxes as masks of the image, as MMDetection pastes them.
+
+    Args:
+        masks: (n, h, w) float32, probabilities within the boxes.
+        boxes: (n, 4) float32, xyxy in pixels of the image.
+        size: Height and width of the image.
+        threshold: Lowest probability of a pixel that belongs to it.
+
+    Returns:
+        (n, H, W) bool.
+    """
+    out = np.zeros((len(boxes), *size), bool)
+    for whole, mask, box in zip(out, masks, boxes):
+        rows, columns = (
+            _weights(mask.shape[axis], box[1 - axis], box[3 - axis], size[axis])
+            for axis in (0, 1)
+        )
+        (top, down), (left, across) = rows, columns
+        pixels = down @ mask @ across.T >= threshold
+        whole[top : top + len(down), left : left + len(across)] = pixels
+    return out
+
+
+def _weights(
+    count: int, low: np.float32, high: np.float32, most: int
+) -> tuple[int, np.ndarray]:
+    """The first pixel, and what each pixel of a line takes of each of the cells
+    between low and high: bilinear, nothing from outside."""
+    first = max(int(np.floor(low)) - 1, 0)
+    last = min(int(np.ceil(high)) + 1, most)
+    pixels = np.arange(first, max(first, last), dtype=np.float32) + np.float32(0.5)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        place = (pixels - low) / (high - low) * 2 - 1
+    place[np.isinf(place)] = 0  # of a box without a side
+    place = ((place + 1) * count - 1) / 2
+    away = np.abs(place[:, None] - np.arange(count, dtype=np.float32))
+    return first, np.nan_to_num(np.maximum(1 - away, 0))
 
 
 def _as_bgr(image: Any) -> np.ndarray:

@@ -6,8 +6,10 @@ reference. The file runs in onnxruntime on the CPU.
 
 import contextlib
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,9 @@ from torch import Tensor
 from ..common.errors import UserError
 from .detector import Batch, Detector, batches
 from .folding import head_maps
+from .masks import encoded, overlap
+from .runtime import paste_masks
+from .second_stage import difference, second_stage_difference, shared_proposals
 
 __all__ = [
     'SIZES',
@@ -73,9 +78,7 @@ def open_session(model: Any, extra_outputs: Sequence[str] = ()) -> Any:
         model.CopyFrom(whole)
         for name in extra_outputs:
             model.graph.output.append(
-                onnx.helper.make_tensor_value_info(
-                    name, onnx.TensorProto.FLOAT, [None] * 4
-                )
+                onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
             )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -100,25 +103,35 @@ def compare_maps(
     Returns:
         'NxHxW' -> largest difference, of the map's largest value.
     """
-    names = remarks['maps']
-    session = open_session(model, names)
+    stages = remarks.get('stages', [])  # names that are outputs already are, too
+    names = [*remarks['maps'], *stages]
+    outputs = {value.name for value in model.graph.output}
+    session = open_session(model, [name for name in names if name not in outputs])
     differences = {}
     for count, height, width in sizes:
         raw = _images(count, height, width)
         inputs = _normalised(detector, raw)
         feed = dict(images=raw.numpy() if _inside(remarks) else inputs.numpy())
-        found = session.run(names, feed)
+        found = dict(zip(names, session.run(names, feed)))
         expected: Any = head_maps(detector.model, inputs)
         worst = 0.0
-        for right, got in zip(expected, found, strict=True):
+        for right, name in zip(expected, remarks['maps'], strict=True):
+            got = found[name]
             right = np.asarray(right.float())
             if right.shape != got.shape:
                 raise VerificationError(
                     f'a map of {count}x{height}x{width} has the shape {got.shape}, '
                     f'expected is {right.shape}'
                 )
-            scale = max(float(np.abs(right).max()), 1e-6)
-            worst = max(worst, float(np.abs(right - got).max()) / scale)
+            worst = max(worst, difference(right, got))
+        if stages:
+            worst = max(worst, second_stage_difference(detector.model, inputs, found))
+            share = shared_proposals(detector.model, inputs, found['proposals'])
+            if not share >= (LIMITS[remarks['precision']].alike or 0):
+                raise VerificationError(
+                    f'{share:.4f} of the proposals of {count}x{height}x{width} are the '
+                    f'same, at least {LIMITS[remarks["precision"]].alike}'
+                )
         differences[f'{count}x{height}x{width}'] = worst
     return differences
 
@@ -178,20 +191,28 @@ def compare_on_val(
             total += len(one[1])
             alike += _alike(one, other)
             scale = np.array([*sample.scale_factor] * 2, np.float32)
-            for results, (boxes, scores, labels) in ((theirs, one), (ours, other)):
+            for results, (boxes, scores, labels, masks) in (
+                (theirs, one),
+                (ours, other),
+            ):
                 results += _coco_results(
-                    sample.img_id, boxes / scale, scores, labels, dataset.cat_ids
+                    sample.img_id, boxes / scale, scores, labels, masks, dataset.cat_ids
                 )
+    of_masks: dict[str, Any] = {}
+    if 'masks' in remarks:
+        of_masks = _mask_figures(dataset, theirs, ours, seen)
     return dict(
         images=len(seen),
         detections=total,
         alike=round(alike / total, 6) if total else 1.0,
         mmdetection=_figures(dataset, theirs, seen),
         file=_figures(dataset, ours, seen),
+        **of_masks,
     )
 
 
-Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes, scores, labels
+# Boxes, scores, labels, and masks of the original image as COCO encodes them.
+Found = tuple[np.ndarray, np.ndarray, np.ndarray, list[dict] | None]
 
 
 @torch.no_grad()
@@ -209,6 +230,7 @@ def _mmdetection(detector: Detector, batch: Batch) -> list[Found]:
                 instances.bboxes.numpy() * scale,
                 instances.scores.numpy(),
                 instances.labels.numpy(),
+                encoded(instances.masks.numpy()) if 'masks' in instances else None,
             )
         )
     return found
@@ -217,19 +239,29 @@ def _mmdetection(detector: Detector, batch: Batch) -> list[Found]:
 def run_file(session: Any, batch: Batch, remarks: dict[str, Any]) -> list[Found]:
     """What the file finds, in pixels of the input."""
     images = batch.raw if _inside(remarks) else batch.inputs
-    boxes, scores, labels = session.run(
-        ['boxes', 'scores', 'labels'], dict(images=images, sizes=batch.sizes)
-    )
-    return [(b[n >= 0], s[n >= 0], n[n >= 0]) for b, s, n in zip(boxes, scores, labels)]
+    names = ['boxes', 'scores', 'labels', *(['masks'] if 'masks' in remarks else [])]
+    outputs = session.run(names, dict(images=images, sizes=batch.sizes))
+    found: list[Found] = []
+    for sample, *rows in zip(batch.samples, *outputs):
+        boxes, scores, labels, *masks = (values[rows[2] >= 0] for values in rows)
+        pasted = None
+        if masks:
+            scale = np.array([*sample.scale_factor] * 2, np.float32)
+            threshold, size = remarks['masks']['threshold'], sample.ori_shape[:2]
+            pasted = encoded(paste_masks(masks[0], boxes / scale, size, threshold))
+        found.append((boxes, scores, labels, pasted))
+    return found
 
 
 def _alike(right: Found, got: Found) -> int:
     """How many of the one's detections the other has."""
     free = np.ones(len(got[1]), bool)
     count = 0
-    for box, score, label in zip(*right):
+    for i, (box, score, label) in enumerate(zip(*right[:3])):
         near = free & (got[2] == label) & (np.abs(got[1] - score) < 0.01)
         near &= np.abs(got[0] - box).max(1, initial=0) < 1
+        if right[3] is not None and got[3] is not None:
+            near[near] = overlap(right[3][i], got[3], near) >= 0.95
         if near.any():
             free[near.argmax()] = False
             count += 1
@@ -241,9 +273,10 @@ def _coco_results(
     boxes: np.ndarray,
     scores: np.ndarray,
     labels: np.ndarray,
+    masks: list[dict] | None,
     categories: Sequence[int],
 ) -> list[dict]:
-    return [
+    results = [
         dict(
             image_id=image,
             bbox=[float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
@@ -252,22 +285,43 @@ def _coco_results(
         )
         for (x1, y1, x2, y2), score, label in zip(boxes, scores, labels)
     ]
+    for result, mask in zip(results, masks or ()):
+        result['segmentation'] = mask
+    return results
 
 
-def _figures(dataset: Any, results: list[dict], images: list[int]) -> dict[str, float]:
+def _figures(
+    dataset: Any, results: list[dict], images: list[int], kind: str = 'bbox'
+) -> dict[str, float]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(dataset.ann_file)
         found = truth.loadRes(results) if results else COCO()
-        evaluation = COCOeval(truth, found, 'bbox')
+        evaluation = COCOeval(truth, found, kind)
         evaluation.params.imgIds = images
         evaluation.params.catIds = list(dataset.cat_ids)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     return {name: round(float(v), 6) for name, v in zip(FIGURES, evaluation.stats)}
+
+
+def _mask_figures(
+    dataset: Any, theirs: list[dict], ours: list[dict], images: list[int]
+) -> dict[str, Any]:
+    """The 12 COCO figures of the masks, or why there are none."""
+    annotations = json.loads(Path(dataset.ann_file).read_text('utf-8'))['annotations']
+    if not all(one.get('segmentation') for one in annotations):
+        return dict(masks_not_compared='the annotations of the val split have no masks')
+    # Without boxes, so that small and large are those of masks, as CocoMetric has it.
+    keys = ('image_id', 'category_id', 'score', 'segmentation')
+    alone = (
+        [{key: one[key] for key in keys} for one in found] for found in (theirs, ours)
+    )
+    right, got = (_figures(dataset, results, images, 'segm') for results in alone)
+    return dict(mmdetection_masks=right, file_masks=got)
 
 
 def judge(
@@ -295,13 +349,14 @@ def judge(
     elif not all(np.isfinite(value) for value in maps.values()):
         faults.append('a map is not finite')
     if val is not None:
-        for name, right in val['mmdetection'].items():
-            got = val['file'][name]
-            if not abs(right - got) <= most:
-                faults.append(
-                    f'{name}: MMDetection {right:.4f}, file {got:.4f}, at most '
-                    f'{most} apart'
-                )
+        for kind in ('', '_masks'):
+            for name, right in val.get(f'mmdetection{kind}', {}).items():
+                got = val[f'file{kind}'][name]
+                if not abs(right - got) <= most:
+                    faults.append(
+                        f'{name}{kind.replace("_", " of ")}: MMDetection {right:.4f}, '
+                        f'file {got:.4f}, at most {most} apart'
+                    )
         if limits.alike is not None and val['alike'] < limits.alike:
             faults.append(
                 f'{val["alike"]:.4f} of {val["detections"]} detections are the same, '

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from ..common.errors import UserError
-from .heads import family_of
+from .heads import Part, depth_of, parts_of, width_after
 
-__all__ = ['check_class_names', 'check_heads', 'widths']
+__all__ = ['check_class_names', 'check_heads']
 
 
 def check_class_names(
@@ -33,96 +31,85 @@ def check_class_names(
     )
 
 
-def widths(head: Any, depth: int) -> int:
-    """Channels of the maps that enter a dense head after ``depth`` convs."""
-    return int(head.feat_channels if depth else head.in_channels)
-
-
-def check_heads(student: Any, teacher: Any, depth: int | None, adapter: bool) -> None:
-    """Refuses a teacher whose head cannot stand in for the student's.
+def check_heads(student: Any, teacher: Any, start: int | None, adapter: bool) -> None:
+    """Refuses a teacher whose heads cannot stand in for the student's.
 
     Args:
-        student, teacher: Their dense heads.
-        depth: The student's convs before the teacher's rest; None if no head
+        student, teacher: Both detectors.
+        start: The student's layers before the teacher's rest; None if no head
             is shared.
         adapter: There is a conv between different widths.
 
     Raises:
         UserError: They do not fit; the message names each difference.
     """
-    families = family_of(student), family_of(teacher)
-    if None in families or families[0] is not families[1]:
+    parts = parts_of(student)
+    told = [
+        ' and '.join(_type(part, each) for part in parts_of(each)) or 'no head'
+        for each in (student, teacher)
+    ]
+    families = [
+        [part.family(each) for part in parts_of(each)] for each in (student, teacher)
+    ]
+    if not parts or None in families[0] or families[0] != families[1]:
         raise UserError(
-            'a head can be shared between two FCOS, two RetinaNet, two ATSS or '
-            f'two GFL detectors; student: {type(student).__name__}, teacher: '
-            f'{type(teacher).__name__}'
+            'a head can be shared between two FCOS, two RetinaNet, two ATSS, two GFL '
+            'or two of Faster and Mask R-CNN; student: '
+            f'{type(student).__name__} with {told[0]}, teacher: '
+            f'{type(teacher).__name__} with {told[1]}'
         )
-    pairs = [
-        (name, *(_told(head, name) for head in (student, teacher)))
-        for name in (
-            'number of classes',
-            'levels',
-            'strides',
-            'anchors',
-            'coder of boxes',
-            'reg_max',
-            'sigmoid classes',
-        )
-    ]
-    if depth is not None and not adapter:
-        pairs.append(
-            (
-                'channels of the maps that the shared head takes (or set '
-                'adapter=True: a 1x1 conv between them)',
-                widths(student, depth),
-                widths(teacher, depth),
-            )
-        )
-    found = [
-        f'  {name}: student {own}, teacher {other}'
-        for name, own, other in pairs
-        if own != other
-    ]
+    found: list[str] = []
+    for part in parts:
+        heads = [part.head(each) for each in (student, teacher)]
+        own, other = (part.facts(each) for each in (student, teacher))
+        pairs: list[tuple] = [(name, own[name], other[name]) for name in own]
+        if start is not None:
+            depth = min(start, depth_of(heads[0]))
+            if depth <= depth_of(heads[1]) and not adapter:
+                name = (
+                    'channels of the maps that the shared head takes (or set '
+                    'adapter=True: a 1x1 conv between them)'
+                )
+                pairs.append((name, *(width_after(head, depth) for head in heads)))
+        where = f'{part.path}, ' if len(parts) > 1 else ''
+        found += [
+            f'  {where}{name}: student {own}, teacher {other}'
+            for name, own, other in pairs
+            if own != other
+        ]
     if found:
         raise UserError(
             'teacher and student do not fit:\n'
             + '\n'.join(found)
             + '\nChange the one in its config, or take another teacher'
         )
-    if not student.use_sigmoid_cls:
-        raise UserError(
-            'student and teacher both use a softmax over classes; only heads '
-            'with a sigmoid a class (use_sigmoid=True) can be shared'
+    for part in parts:
+        if fault := part.unfit(student):
+            raise UserError(f'student and teacher both {fault}')
+    _check_start(student, teacher, start)
+
+
+def _check_start(student: Any, teacher: Any, start: int | None) -> None:
+    layers = {
+        part.path: [depth_of(part.head(each)) for each in (student, teacher)]
+        for part in parts_of(student)
+    }
+    longest = max(own for own, _ in layers.values())
+    fit = [
+        number
+        for number in range(longest + 1)
+        if all(min(number, own) <= theirs for own, theirs in layers.values())
+    ]
+    if start is not None and start not in fit:
+        counted = ', '.join(
+            f'{path}: student {own}, teacher {theirs}'
+            for path, (own, theirs) in layers.items()
         )
-    longest = min(len(head.cls_convs) for head in (student, teacher))
-    if depth is not None and depth > longest:
         raise UserError(
-            f'share_from is {depth}, but the student has '
-            f'{len(student.cls_convs)} convs in a tower of its head and the '
-            f'teacher {len(teacher.cls_convs)}: set 0 to {longest}'
+            f'share_from is {start}, but layers before the predictors are '
+            f'{counted}: set 0 to {fit[-1]}'
         )
 
 
-def _told(head: Any, name: str) -> Any:
-    priors = head.prior_generator
-    if name == 'number of classes':
-        return head.num_classes
-    if name == 'levels':
-        return priors.num_levels
-    if name == 'strides':
-        return list(map(tuple, priors.strides))
-    if name == 'anchors':
-        base = getattr(priors, 'base_anchors', None)
-        if base is None:
-            return f'points, offset {priors.offset}'
-        return [torch.as_tensor(level).tolist() for level in base]
-    if name == 'coder of boxes':
-        coder = head.bbox_coder
-        values = {
-            key: list(value) if isinstance(value, (list, tuple)) else value
-            for key, value in vars(coder).items()
-        }
-        return type(coder).__name__, values
-    if name == 'reg_max':
-        return getattr(head, 'reg_max', None)
-    return bool(head.use_sigmoid_cls)
+def _type(part: Part, model: Any) -> str:
+    return type(part.head(model)).__name__

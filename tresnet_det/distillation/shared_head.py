@@ -12,6 +12,7 @@ from torch import nn
 
 from ..common.errors import UserError
 from .checks import check_class_names, check_heads
+from .heads import parts_of, rest_parts
 from .student import Overlay
 from .teacher import Teacher
 
@@ -29,8 +30,9 @@ class SharedHead(Overlay):
             classifier with its scope, 'mmpretrain.ImageClassifier'.
         student: Arguments of ``Teacher``: config and checkpoint of the model
             whose head it is.
-        share_from: How many convs of the own head come before the student's
-            rest, which is frozen; 0 for the whole head.
+        share_from: How many layers of the own head come before the student's
+            rest, which is frozen; 0 for the whole head. Of two stages both
+            heads are meant, that of masks is not.
         fields: Those of the plain model.
 
     Raises:
@@ -49,13 +51,13 @@ class SharedHead(Overlay):
         self.share_from = share_from
         if share_from < 0:
             raise UserError(f'share_from is {share_from}; expected is 0 or more')
-        for _, module in _frozen(_head(self), self.share_from):
+        for _, module in _frozen(self, self.share_from):
             module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'SharedHead':
         """Norms of the frozen part keep their statistics."""
         super().train(mode)  # type: ignore[misc]
-        for _, module in _frozen(_head(self), self.share_from):
+        for _, module in _frozen(self, self.share_from):
             module.eval()
         return self
 
@@ -78,16 +80,21 @@ class SharedHead(Overlay):
             UserError: It does not fit.
         """
         check_class_names(self.student.classes, classes)
-        theirs = _head(self.student.model)
-        own = _head(self)
-        if type(theirs) is not type(own):
+        theirs, own = _heads(self.student.model), _heads(self)
+        kinds = [
+            {path: type(head).__name__ for path, head in each.items()}
+            for each in (theirs, own)
+        ]
+        if kinds[0] != kinds[1]:
             raise UserError(
-                f"the student's head is a {type(theirs).__name__}, this model's a "
-                f'{type(own).__name__}: a head is shared between two of one type'
+                f"the student's head is {kinds[0]}, this model's is {kinds[1]}: "
+                'a head is shared between two of one type'
             )
-        if hasattr(own, 'prior_generator'):
-            check_heads(theirs, own, self.share_from, adapter=False)
-        given, wanted = (_state(head, self.share_from) for head in (theirs, own))
+        if any(hasattr(head, 'prior_generator') for head in own.values()):
+            check_heads(self.student.model, self, self.share_from, adapter=False)
+        given, wanted = (
+            _state(model, self.share_from) for model in (self.student.model, self)
+        )
         others = [
             f'{name}: student {_shape(given.get(name))}, this model '
             f'{_shape(wanted.get(name))}'
@@ -105,25 +112,24 @@ class SharedHead(Overlay):
                 value.copy_(given[name])
 
 
-def _head(model: Any) -> nn.Module:
-    return model.bbox_head if hasattr(model, 'bbox_head') else model.head
+def _heads(model: Any) -> dict[str, nn.Module]:
+    """A detector's or classifier's, by where they are in it."""
+    heads = {part.path: part.head(model) for part in parts_of(model)}
+    return heads or {'head': model.head}
 
 
-def _frozen(head: Any, start: int) -> Iterator[tuple[str, nn.Module]]:
-    """The parts of a head after its convs number ``start`` and their names."""
-    for name, module in head.named_children():
-        if name in ('cls_convs', 'reg_convs'):
-            for index, conv in list(enumerate(module))[start:]:
-                yield f'{name}.{index}', conv
-        else:
-            yield name, module
+def _frozen(model: Any, start: int) -> Iterator[tuple[str, nn.Module]]:
+    """The parts of the heads after their layers number ``start``."""
+    for path, head in _heads(model).items():
+        for name, module in rest_parts(head, start):
+            yield f'{path}.{name}', module
 
 
-def _state(head: nn.Module, start: int) -> dict[str, torch.Tensor]:
-    """Weights and statistics of the frozen part."""
+def _state(model: Any, start: int) -> dict[str, torch.Tensor]:
+    """Weights and statistics of the frozen parts."""
     return {
         f'{name}.{key}': value
-        for name, module in _frozen(head, start)
+        for name, module in _frozen(model, start)
         for key, value in module.state_dict().items()
     }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .doctor_checks import Facts, Finding, examine
+from .memory import free_ram
 from .versions import RANGES
 
 __all__ = ['collect', 'main', 'screen']
@@ -27,15 +28,6 @@ def _imported(name: str) -> Any:
         return importlib.import_module(name)
     except Exception as error:
         return error
-
-
-def _free_memory() -> float | None:
-    try:
-        lines = Path('/proc/meminfo').read_text().splitlines()
-        entries = dict(line.split(':') for line in lines)
-        return 1024 * float(entries['MemAvailable'].split()[0])
-    except (OSError, KeyError, ValueError):  # not Linux, or a container's
-        return None
 
 
 def _free_disk(*folders: str) -> float | None:
@@ -74,7 +66,7 @@ def collect(failure: Exception | None) -> Facts:
         registered=_registered(),
         gpus=len(list(Path('/dev').glob('nvidia[0-9]*'))),
         disk=_free_disk('.'),
-        memory=_free_memory(),
+        memory=free_ram(),
         shared=_free_disk('/dev/shm', '.'),
     )
 

@@ -5,6 +5,7 @@ results, the scalars as JSON lines. No model is needed.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +28,7 @@ from .visualizer import ManyClassesVisualizer
 __all__ = [
     'COCO_FIGURES',
     'coco_figures',
+    'curves_of',
     'draw_detections',
     'evaluate_boxes',
     'figures_table',
@@ -126,27 +128,48 @@ def plot_curves(work_dir: str | os.PathLike, out_file: str | os.PathLike) -> Non
             f'no */vis_data/scalars.json in {work_dir}: expected the work '
             'folder of a training run'
         )
+    figure = curves_of(scalars)
+    with written_whole(out_file) as part:
+        figure.savefig(part, dpi=100)
+
+
+def curves_of(scalars: Sequence[Mapping]) -> Figure:
+    """The losses, of the val split too where it is known, and the validation AP.
+
+    Args:
+        scalars: See ``read_scalars``.
+    """
     train = [line for line in scalars if 'loss' in line]
     val = [line for line in scalars if 'coco/bbox_mAP' in line]
     figure = Figure(figsize=(10, 4), layout='constrained')
     left, right = figure.subplots(1, 2)
     for name in sorted({n for n in train[-1] if 'loss' in n} if train else ()):
         left.plot(
-            [line['step'] for line in train], [line[name] for line in train], label=name
+            [line['step'] for line in train],
+            [line.get(name, math.nan) for line in train],
+            label=name,
         )
+    # Evaluations count epochs; where training does not, both count iterations.
+    ends = {line['epoch']: line['step'] for line in train if 'epoch' in line}
+    losses = [
+        (ends.get(line['step'], line['step']), line['val_loss'])
+        for line in scalars
+        if 'val_loss' in line
+    ]
+    if losses:
+        left.plot(*zip(*losses), 'o-', color='black', label='val_loss')
     left.set(title='training', xlabel='iteration', ylabel='loss')
     left.legend()
     for key, name in (('mAP', 'AP'), ('mAP_50', 'AP50'), ('mAP_75', 'AP75')):
         right.plot(
             [line['step'] for line in val],
-            [line[f'coco/bbox_{key}'] for line in val],
+            [line.get(f'coco/bbox_{key}', math.nan) for line in val],
             'o-',
             label=name,
         )
     right.set(title='validation', xlabel='epoch', ylim=(0, 1))
     right.legend()
-    with written_whole(out_file) as part:
-        figure.savefig(part, dpi=100)
+    return figure
 
 
 def _instances(

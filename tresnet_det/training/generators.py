@@ -5,7 +5,8 @@ has two in each transform, imgaug has one, and so may a user's own transform.
 """
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -44,14 +45,21 @@ def kept_generators(*roots: Any) -> list[Any]:
         roots: The objects.
 
     Returns:
-        Those of Python, NumPy and torch, each once; not the global ones.
+        Those of Python, NumPy and torch, each once; not the global ones. And
+        what keeps a stock of numbers drawn ahead, see ``seed_generators``.
     """
     shared = (random._inst, np.random.mtrand._rand, torch.default_generator)
     return [
         part
         for part in kept_parts(*roots)
-        if isinstance(part, _KINDS) and not any(part is other for other in shared)
+        if (isinstance(part, _KINDS) and not any(part is other for other in shared))
+        or _draws_ahead(part)
     ]
+
+
+def _draws_ahead(part: Any) -> bool:
+    """Whether it is one of imgaug's stocks of numbers (since its 0.5)."""
+    return 'last_rng_idx' in getattr(part, '__dict__', ())
 
 
 def kept_parts(*roots: Any) -> Iterator[Any]:
@@ -76,10 +84,13 @@ def kept_parts(*roots: Any) -> Iterator[Any]:
 
 def parts_of(thing: Any) -> Sequence[Any]:
     """What an object holds itself; nothing of one that holds very much."""
+    elements: Collection[Any] = ()
     if isinstance(thing, dict):
-        return [*thing.values()] if len(thing) <= _LONGEST else []
-    if isinstance(thing, (list, tuple)):
-        return thing if len(thing) <= _LONGEST else []
+        elements = thing.values()
+    elif isinstance(thing, (list, tuple, deque)):
+        elements = thing
+    # Attributes too: imgaug's augmenters are lists with a generator.
+    inside = [*elements] if len(elements) <= _LONGEST else []
     if isinstance(thing, MethodType):
         return [thing.__self__, thing.__func__]
     if isinstance(thing, FunctionType):
@@ -93,7 +104,7 @@ def parts_of(thing: Any) -> Sequence[Any]:
         for name in _names(vars(cls).get('__slots__', ()))
         if name not in ('__dict__', '__weakref__') and hasattr(thing, name)
     ]
-    return [*slots, *getattr(thing, '__dict__', {}).values()]
+    return [*inside, *slots, *getattr(thing, '__dict__', {}).values()]
 
 
 def _filled(cell: Any) -> bool:
@@ -119,9 +130,13 @@ def seed_generators(generators: Iterable[Any], *key: int) -> None:
         # With its length, as zeros at the end would not count; the place in the
         # row keeps two generators from drawing the same numbers.
         source = np.random.SeedSequence((len(key), *key, number))
+        if _draws_ahead(generator):
+            generator.last_rng_idx = None  # as if another had filled it
+            continue
         if isinstance(generator, np.random.Generator):
-            bits = generator.bit_generator
-            bits.state = type(bits)(source).state
+            # Anew and not by its state, which does not tell how many generators
+            # were made of it (spawn(), all of imgaug).
+            generator.bit_generator.__init__(source)  # type: ignore[misc]
             continue
         seed = int(source.generate_state(1)[0])
         if isinstance(generator, torch.Generator):

@@ -13,6 +13,9 @@ element('finds').textContent = `Finds: ${INFO.classes.join(', ')}.`;
 element('about').textContent =
   `Model ${INFO.name}, ${INFO.precision}, ${(INFO.bytes / 2 ** 20).toFixed(1)} MiB. ` +
   `Runs on onnxruntime-web ${INFO.onnxruntime_web} (Microsoft, MIT licence).`;
+if (INFO.finds_masks) {
+  element('finds').textContent += ' This page draws boxes only; the model finds masks too.';
+}
 
 function tell(text) {
   element('status').textContent = text;

@@ -4,6 +4,7 @@ from .checkpoint import WholeCheckpointHook
 from .class_count import ClassCountHook
 from .iteration_seed import IterationSeedHook
 from .nonfinite import NonFiniteError, StopOnNonFiniteHook
+from .progress_page import ProgressPage
 from .skipped_images import SkippedImagesHook
 from .val_loss import ValLossHook
 
@@ -11,6 +12,7 @@ __all__ = [
     'ClassCountHook',
     'IterationSeedHook',
     'NonFiniteError',
+    'ProgressPage',
     'SkippedImagesHook',
     'StopOnNonFiniteHook',
     'ValLossHook',

@@ -15,11 +15,11 @@ from mmdet.registry import DATASETS, METRICS
 from ...common.errors import UserError, some
 from ...data.annotation_checks import check_annotations
 from ...data.annotation_files import read_annotations
+from ...data.coco_datasets import holds_coco
 from ...data.mask_checks import check_masks
 from ...data.same_annotations import differences
 from ...data.wrapped_datasets import innermost_datasets
 from ...evaluation.numbered_coco import NumberedCocoMetric
-from .data_checks import holds_coco
 
 __all__ = ['check_evaluator', 'right_for_any_ids']
 

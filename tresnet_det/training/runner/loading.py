@@ -1,18 +1,16 @@
 """Loading images with errors that tell, or without the images that fail."""
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
-import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmdet.registry import TRANSFORMS as MMDET_TRANSFORMS
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
-from PIL import Image
 
 from ...common.errors import UserError
+from ...data.image_reading import check_size, decoded
 
 __all__ = ['LoadCheckedImage', 'check_when_loading']
 
@@ -85,30 +83,8 @@ class LoadCheckedImage(LoadImageFromFile):
         except Exception as error:  # each backend has errors of its own
             text = getattr(error, 'strerror', None) or error
             raise UserError(f'cannot be read: {text}') from error
-        if not content:
-            raise UserError('is empty (0 bytes)')
-        if not _is_whole(content):
-            raise UserError('is cut short')
-        try:
-            image = mmcv.imfrombytes(
-                content, flag=self.color_type, backend=self.imdecode_backend
-            )
-        except Exception:  # each backend has errors of its own
-            image = None
-        if image is None:
-            raise UserError(f'cannot be decoded: {_why_undecoded(content)}')
-        height, width = image.shape[:2]
-        said = results.get('width', width), results.get('height', height)
-        if said != (width, height):
-            turned = (
-                ' (turned as its EXIF orientation says)'
-                if said == (height, width)
-                else ''
-            )
-            raise UserError(
-                f'is {width} x {height} pixels{turned}, but the annotations '
-                f'say {said[0]} x {said[1]}'
-            )
+        image = decoded(content, self.color_type, self.imdecode_backend)
+        check_size(image, results)
         return image
 
 
@@ -144,39 +120,3 @@ def _add_line(file: str, line: str) -> None:
             log.write(line)
     except OSError as error:  # its number is lost on the way from a worker
         raise UserError(f'{file} cannot be written: {error.strerror}') from error
-
-
-def _why_undecoded(content: bytes) -> str:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            kind, mode = image.format, image.mode
-    except Exception:  # each format has errors of its own
-        return f'it begins with {content[:8]!r} and is damaged or no image'
-    if mode in ('F', 'I'):
-        numbers = {'F': 'floating-point', 'I': 'whole'}[mode]
-        return (
-            f'it is {kind} with 32-bit {numbers} numbers, which have no fixed '
-            'black and white; choose them and save 8 or 16 bits, as by '
-            "cv2.imwrite('a.png', np.clip((a - low) / (high - low) * 255, 0, "
-            '255).astype(np.uint8))'
-        )
-    return (
-        f'it is {kind} (mode {mode}), which OpenCV does not read here or which is '
-        'damaged; if Pillow opens it, save it as PNG'
-    )
-
-
-def _is_whole(content: bytes) -> bool:
-    """Whether a JPEG or PNG has its end; others fail in decoding."""
-    if content.startswith(b'\xff\xd8'):
-        ends = content.endswith(b'\xff\xd9')
-    elif content.startswith(b'\x89PNG'):
-        ends = content.endswith(b'IEND\xaeB`\x82')
-    else:
-        return True
-    if not ends:  # something may follow the end: Pillow looks closely
-        try:
-            Image.open(io.BytesIO(content)).load()
-        except (OSError, SyntaxError):
-            return False
-    return True

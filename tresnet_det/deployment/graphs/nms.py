@@ -22,7 +22,7 @@ def nms_mask(
 
     Args:
         boxes: (N, K, 4), xyxy.
-        scores: (N, K); candidates are those above 0.
+        scores: (N, K); candidates are those of 0 and more.
         iou_threshold: A box that overlaps a better one by more is dropped.
         max_boxes: Kept in each image at most, the best ones.
 
@@ -31,7 +31,7 @@ def nms_mask(
     """
     mask = torch.zeros_like(scores)
     for image in range(len(boxes)):
-        candidates = (scores[image] > 0).nonzero()[:, 0]
+        candidates = (scores[image] >= 0).nonzero()[:, 0]
         if len(candidates):
             _, kept = nms(
                 boxes[image, candidates].contiguous(),
@@ -57,7 +57,7 @@ def onnx_translations() -> dict[Any, Any]:
             op.Unsqueeze(scores, op.Constant(value_ints=[1])),
             op.Constant(value_ints=[max_boxes]),
             op.Constant(value_floats=[iou_threshold]),
-            op.Constant(value_floats=[0.0]),
+            op.Constant(value_floats=[-0.5]),  # what is no candidate has -1
         )
         places = op.Gather(kept, op.Constant(value_ints=[0, 2]), axis=1)
         count = op.Slice(

@@ -1,4 +1,4 @@
-"""Reading the configs that are compared or counted."""
+"""Reading configs with errors that help; imports MMEngine."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from ..common.errors import UserError
+from .errors import UserError
 
 __all__ = ['read_config']
 

@@ -1,0 +1,111 @@
+"""What is proposed for boxes of known sizes."""
+
+import json
+
+import numpy as np
+import pytest
+from small_runs import box, coco
+
+from tresnet_det import UserError
+from tresnet_det.data import proposal
+from tresnet_det.data.proposal import Boxes, propose, propose_for, sizes_at
+
+GIB = 2**30
+
+
+def boxes(width, height, image=(640, 640), count=100, images=800):
+    return Boxes(
+        np.tile(np.array(image, float), (images, 1)),
+        np.tile(np.array((width, height), float), (count, 1)),
+        np.arange(count) % images,
+    )
+
+
+@pytest.mark.parametrize(
+    'data, scale, words',
+    [
+        # 26 / 640 * 394 = 16: the multiple of 32 above.
+        (boxes(26, 60), (416, 416), 'smallest multiple of 32'),
+        (boxes(26, 60, (640, 480)), (416, 312), 'smallest multiple of 32'),
+        (boxes(60, 26, (480, 640)), (416, 312), 'smallest multiple of 32'),
+        (boxes(300, 300, (640, 480)), (320, 240), 'ten cells'),
+        (boxes(5, 5, (640, 480)), (640, 480), 'tiles'),
+        (boxes(5, 5, (4000, 3000)), (1066, 800), 'tiles'),
+        (boxes(5, 5, (4000, 1000)), (1333, 333), 'tiles'),
+        (boxes(50, 50, (100, 80)), (100, 80), 'ten cells'),
+    ],
+)
+def test_scale(data, scale, words):
+    found = propose_for(data, memory=16 * GIB)
+    assert found.scale == scale and words in found.reasons['scale']
+
+
+def test_tenth_of_the_boxes_may_be_smaller():
+    data = boxes(100, 100)
+    data.boxes[:9] = 3
+    assert propose_for(data).scale == (320, 320)
+    data.boxes[:11] = 3
+    assert propose_for(data).scale == (640, 640)
+
+
+def test_boxes_at_the_size_of_training():
+    """As MMDetection's Resize does, each image by its own factor."""
+    data = Boxes(
+        np.array([(640.0, 480), (480, 640), (1000, 100)]),
+        np.array([(64.0, 48), (48, 64), (100, 10)]),
+        np.array([0, 1, 2]),
+    )
+    assert sizes_at(data, (320, 240)).tolist() == [[32, 24], [24, 32], [32, 3.2]]
+
+
+@pytest.mark.parametrize(
+    'size, levels, first',
+    [(24, 3, 16), (70, 3, 32), (130, 3, 64), (500, 3, 64), (514, 4, 64), (1030, 5, 64)],
+)
+def test_levels_and_ranges(size, levels, first):
+    data = boxes(size, 30, (1300, 640))
+    longest = proposal.sizes_at(data, (1300, 640)).max(1)
+    strides, _ = proposal._strides(longest)
+    ranges, _ = proposal._ranges(longest, strides)
+    assert strides == (8, 16, 32, 64, 128)[:levels]
+    assert ranges[0] == (-1, first) and ranges[-1][1] == 1e8
+    assert [low for low, _ in ranges[1:]] == [high for _, high in ranges[:-1]]
+
+
+def test_anchors():
+    """RetinaNet's own are kept unless others fit better."""
+    overlaps = proposal.anchor_overlaps(np.array([(32.0, 32), (16, 16)]), (8,), 4)
+    assert overlaps.tolist() == [1, 0.25]
+    assert propose_for(boxes(100, 100)).anchor_scale == 4
+    assert propose_for(boxes(17, 17, (320, 320))).anchor_scale == 2
+
+
+@pytest.mark.parametrize(
+    'images, memory, batch, epochs',
+    [
+        (240, 16, 4, 17),  # 60 steps an epoch
+        (800, 16, 16, 20),
+        (118000, 80, 16, 12),
+        (118000, 8, 8, 12),
+        (118000, 1, 1, 12),  # at least one image
+        (3, 80, 2, 100),
+    ],
+)
+def test_batch_and_epochs(images, memory, batch, epochs):
+    found = propose_for(boxes(26, 60, images=images), memory=memory * GIB)
+    assert (found.batch_size, found.epochs) == (batch, epochs)
+
+
+def test_file(tmp_path, monkeypatch):
+    content = coco(
+        [box(1, 5, 5, 20, 20), box(2, 1, 1, 0.5, 20), box(2, 1, 1, 9, 9, iscrowd=1)]
+    )
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    assert proposal.usable_boxes(content).boxes.tolist() == [[20, 20]]
+    monkeypatch.setattr(proposal, 'free_ram', lambda: None)
+    found = propose(tmp_path / 'a.json')
+    assert {*found.reasons} == {*found._fields} - {'reasons'}
+    content['annotations'] = content['annotations'][1:2]
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    with pytest.raises(UserError, match='no box'):
+        propose(tmp_path / 'a.json')

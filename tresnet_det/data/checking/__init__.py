@@ -1,0 +1,1 @@
+"""Looks at a whole data set and says all that is wrong at once, see ``check``."""

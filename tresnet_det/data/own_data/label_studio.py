@@ -1,0 +1,170 @@
+"""Label Studio's JSON and JSON-MIN: one file, a list of tasks.
+
+Its boxes are in per cent of the image. No library reads the export itself.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from ...common.errors import UserError, some
+from .found import Box, Found, Picture
+from .text_files import json_of
+from .tree import IMAGES, Tree, split_of
+
+__all__ = ['is_label_studio', 'read_label_studio']
+
+_UPLOADED = re.compile('^[0-9a-f]{8}-')  # put before the name of an upload
+_ROOM = 1  # per cent beyond the image, of rounding and of shaky hands
+
+
+def is_label_studio(content: Any) -> bool:
+    return (
+        isinstance(content, list)
+        and bool(content)
+        and isinstance(content[0], Mapping)
+        and ('data' in content[0] or _image_of(content[0]) is not None)
+    )
+
+
+def read_label_studio(files: list[Path], tree: Tree) -> Found:
+    """Reads rectangles and the boxes around turned ones, polygons and ellipses.
+
+    Args:
+        files: The JSON files.
+        tree: Of the source.
+
+    Raises:
+        UserError: A task has several annotations, or a fault.
+    """
+    found = Found('Label Studio')
+    used = set()
+    for file in files:
+        content, _ = json_of(file)
+        split = split_of(tree.relative(file))
+        for number, task in enumerate(content):
+            where = f'{file}, task {task.get("id", number) if task else number}'
+            if not isinstance(task, Mapping):
+                raise UserError(f'{where} is a {type(task).__name__}, expected a dict')
+            name = _image_of(task.get('data', task))
+            if name is None:
+                raise UserError(f'{where} names no image; only images are read')
+            objects = _objects(task, where)
+            if objects is None:
+                found.changes['tasks without an annotation were left out'] += 1
+                continue
+            image = tree.image(name, file, split) or tree.image(
+                _UPLOADED.sub('', name.rpartition('/')[2]), file, split
+            )
+            boxes = [b for entry in objects for b in _boxes(entry, where, found)]
+            if image is None:
+                found.lost.append(f'{name} of {tree.relative(file)}')
+                continue
+            used.add(image)
+            split_here = split or split_of(tree.relative(image).parent)
+            found.pictures.append(
+                Picture(image, boxes, None, split_here, fractions=True)
+            )
+    found.classes = sorted({b.label for p in found.pictures for b in p.boxes})
+    found.changes['images are in no task and were left out'] = sum(
+        image not in used for image in tree.images
+    )
+    return found
+
+
+def _image_of(data: Any) -> str | None:
+    """The name of the image, from an address of any kind."""
+    for value in data.values() if isinstance(data, Mapping) else ():
+        if isinstance(value, str):
+            address = urlsplit(value)
+            local = parse_qs(address.query).get('d')  # /data/local-files/?d=...
+            path = local[0] if local else unquote(address.path)
+            if path.lower().endswith(IMAGES):
+                return path.lstrip('/')
+    return None
+
+
+def _objects(task: Mapping, where: str) -> list[Mapping] | None:
+    """What was drawn on an image; None if nobody has looked at it."""
+    if 'data' not in task:  # JSON-MIN: one annotation, a list for each tool
+        lists = [v for v in task.values() if isinstance(v, list)]
+        return [
+            {'value': entry, 'type': None, **entry}
+            for entries in lists
+            for entry in entries
+            if isinstance(entry, Mapping)
+        ]
+    every = task.get('annotations', task.get('completions', []))
+    made = [a for a in every if not a.get('was_cancelled') and not a.get('skipped')]
+    if len(made) > 1:
+        made = [a for a in made if a.get('ground_truth')] or made
+    if len(made) > 1:
+        raise UserError(
+            f'{where} has {len(made)} annotations. Which one counts? Star it as '
+            'ground truth in Label Studio, or delete the others, and export again'
+        )
+    return [o for o in made[0].get('result', ()) if 'value' in o] if made else None
+
+
+def _boxes(entry: Mapping, where: str, found: Found) -> Iterator[Box]:
+    value = entry['value']
+    if entry.get('image_rotation'):
+        raise UserError(
+            f'{where}: the image was turned by {entry["image_rotation"]} degrees in '
+            'Label Studio. Turn it back there, and export again'
+        )
+    labels = next(
+        (v for k, v in value.items() if k.endswith('labels') and isinstance(v, list)),
+        [],
+    )
+    corners = _corners(value, entry)
+    if not labels or corners is None:
+        found.changes['results are no labelled boxes and were left out'] += 1
+        return
+    if len(labels) > 1:
+        raise UserError(f'{where}: an object has the labels {some(map(str, labels))}')
+    if not all(math.isfinite(v) for corner in corners for v in corner):
+        raise UserError(f'{where}: an object has no finite numbers')
+    if len(corners) != 2:
+        found.changes['polygons or turned boxes became the boxes around them'] += 1
+    (left, right), (top, bottom) = ((min(v), max(v)) for v in zip(*corners))
+    if len(corners) == 2 and not (
+        -_ROOM <= min(left, top) and max(right, bottom) <= 100 + _ROOM
+    ):
+        raise UserError(
+            f'{where}: a box from {left:g}, {top:g} to {right:g}, {bottom:g}; expected '
+            'are per cent of the image, from 0 to 100. Pixels? Write 100 * x / '
+            'original_width'
+        )
+    yield Box(
+        str(labels[0]).strip(),
+        [left / 100, top / 100, (right - left) / 100, (bottom - top) / 100],
+    )
+
+
+def _corners(value: Mapping, entry: Mapping) -> list[tuple[float, float]] | None:
+    """Points around the object, in per cent; two for an upright rectangle."""
+    try:
+        if 'points' in value:
+            return [(float(x), float(y)) for x, y in value['points']]
+        x, y = float(value['x']), float(value['y'])
+        if 'radiusX' in value:
+            a, b = float(value['radiusX']), float(value['radiusY'])
+            return [(x - a, y - b), (x + a, y - b), (x + a, y + b), (x - a, y + b)]
+        w, h = float(value['width']), float(value['height'])
+        angle = math.radians(float(value.get('rotation') or 0))
+        # Per cent of two sides: turned in pixels, about the first corner.
+        wide = float(entry.get('original_width') or value.get('original_width') or 1)
+        high = float(entry.get('original_height') or value.get('original_height') or 1)
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not angle:
+        return [(x, y), (x + w, y + h)]
+    cos, sin, side = math.cos(angle), math.sin(angle), high / wide
+    return [
+        (x + a * cos - b * sin * side, y + a * sin / side + b * cos)
+        for a, b in ((0, 0), (w, 0), (w, h), (0, h))
+    ]

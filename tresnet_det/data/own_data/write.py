@@ -1,0 +1,123 @@
+"""Writes what was found as COCO files and folders of images."""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...common.errors import UserError
+from ..annotation_checks import check_annotations
+from ..coco_sets import place_image, write_annotations
+from .found import Found, Picture
+
+__all__ = ['told_of', 'write_splits']
+
+SPLITS = ('train', 'val', 'test')
+_DIGITS = 3  # of pixels: what single precision and fractions leave
+
+
+def write_splits(
+    found: Found,
+    folder: Path,
+    how: str,
+    info: dict,
+    progress: Callable[[str, int], Callable[[], None]],
+) -> dict[str, int]:
+    """Writes ``annotations/<split>.json`` and ``<split>/`` for each split.
+
+    Args:
+        found: Each picture with a split, its size, and boxes in pixels.
+        folder: To write into.
+        how: To place images, see ``place_image``.
+        info: To be known again by.
+        progress: See ``make_own_data``.
+
+    Returns:
+        Name of each split -> its images.
+
+    Raises:
+        UserError: A split holds no object, or the annotations have a fault.
+    """
+    step = progress('placing the images', len(found.pictures))
+    splits = {}
+    for split in SPLITS:
+        pictures = [p for p in found.pictures if p.split == split]
+        if not pictures:
+            continue
+        if not any(picture.boxes for picture in pictures) and split != 'test':
+            raise UserError(
+                f'the split {split} has {len(pictures)} images and no object. Add '
+                '--resplit, or annotate some'
+            )
+        names = _names(pictures)
+        pictures.sort(key=names.__getitem__)
+        content = _content(pictures, names, found.classes)
+        check_annotations(content, f'{split}.json', test_mode=True)
+        write_annotations(folder / 'annotations' / f'{split}.json', content, info)
+        for picture in pictures:
+            place_image(picture.file, folder / split / names[picture], how)
+            step()
+        splits[split] = len(pictures)
+    return splits
+
+
+def _names(pictures: list[Picture]) -> dict[Picture, str]:
+    """The images' own names; with folders where two would be the same."""
+    files = [picture.file for picture in pictures]
+    if len({file.name.lower() for file in files}) == len(files):
+        return {picture: picture.file.name for picture in pictures}
+    common = os.path.commonpath([file.parent for file in files])
+    return {
+        picture: picture.file.relative_to(common).as_posix() for picture in pictures
+    }
+
+
+def _content(
+    pictures: list[Picture], names: dict[Picture, str], classes: list[str]
+) -> dict[str, Any]:
+    ids = {name: number for number, name in enumerate(classes, 1)}
+    images: list[dict] = []
+    annotations: list[dict] = []
+    for image_id, picture in enumerate(pictures, 1):
+        assert picture.size is not None
+        width, height = picture.size
+        images.append(
+            dict(id=image_id, file_name=names[picture], width=width, height=height)
+        )
+        for box in picture.boxes:
+            bbox = [round(value, _DIGITS) for value in box.bbox]
+            annotations.append(
+                dict(
+                    dict(area=round(bbox[2] * bbox[3], _DIGITS), iscrowd=0),
+                    **box.fields,
+                    id=len(annotations) + 1,
+                    image_id=image_id,
+                    category_id=ids[box.label],
+                    bbox=bbox,
+                )
+            )
+    categories = [dict(id=number, name=name) for name, number in ids.items()]
+    return dict(images=images, annotations=annotations, categories=categories)
+
+
+def told_of(found: Found, how_split: str) -> list[str]:
+    """What a person should know of the result, line by line."""
+    boxes: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    for picture in found.pictures:
+        boxes[picture.split].update(box.label for box in picture.boxes)
+    lines = [f'read: {found.form}; splits: {how_split}']
+    for split in SPLITS:
+        count = sum(p.split == split for p in found.pictures)
+        if count:
+            lines.append(f'{split}: {count} images, {boxes[split].total()} objects')
+    lines.append('classes (objects in train, val):')
+    for name in found.classes:
+        counts = boxes['train'][name], boxes['val'][name]
+        lines.append(
+            f'  {name}: {counts[0]}, {counts[1]}'
+            + (' - none to learn from' if not counts[0] else '')
+            + (' - none to evaluate on' if not counts[1] else '')
+        )
+    changes = [f'  {count} {what}' for what, count in found.changes.items() if count]
+    return lines + (['changed or left out:', *changes] if changes else [])
