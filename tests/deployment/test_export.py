@@ -6,6 +6,7 @@ import runpy
 import stat
 import sys
 
+import newer_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch
