@@ -29,7 +29,7 @@ def shaken(model: nn.Module, seed: int = 0) -> nn.Module:
             module.weight.data[::5] = 0
             module.bias.data.normal_(0, 0.5, generator=draw)
             module.running_mean.data.normal_(0, 0.3, generator=draw)
-            nn.init.uniform_(module.running_var, 0.5, 2, generator=draw)
+            module.running_var.data.uniform_(0.5, 2, generator=draw)
     for name in ('bbox_head', 'rpn_head', 'roi_head'):
         head = getattr(model, name, None)
         for parameter in () if head is None else head.parameters():
