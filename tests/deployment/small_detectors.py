@@ -25,16 +25,16 @@ def shaken(model: nn.Module, seed: int = 0) -> nn.Module:
     draw = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, _BatchNorm):
-            nn.init.normal_(module.weight, 0, 1, generator=draw)
+            module.weight.data.normal_(0, 1, generator=draw)
             module.weight.data[::5] = 0
-            nn.init.normal_(module.bias, 0, 0.5, generator=draw)
-            nn.init.normal_(module.running_mean, 0, 0.3, generator=draw)
-            nn.init.uniform_(module.running_var, 0.5, 2, generator=draw)
+            module.bias.data.normal_(0, 0.5, generator=draw)
+            module.running_mean.data.normal_(0, 0.3, generator=draw)
+            module.running_var.data.uniform_(0.5, 2, generator=draw)
     for name in ('bbox_head', 'rpn_head', 'roi_head'):
         head = getattr(model, name, None)
         for parameter in () if head is None else head.parameters():
             if parameter.dim() >= 2:
-                nn.init.normal_(parameter, 0, 0.05, generator=draw)
+                parameter.data.normal_(0, 0.05, generator=draw)
     model.eval()  # mmdet's ResNet returns None here
     return model
 
@@ -123,7 +123,7 @@ def _half_full_masks(model: nn.Module) -> None:
     """Probabilities on both sides of a half, by the look of one box."""
     roi, draw = model.roi_head, torch.Generator().manual_seed(1)
     last = roi.mask_head.conv_logits
-    nn.init.normal_(last.weight, generator=draw)
+    last.weight.data.normal_(generator=draw)
     features = model.extract_feat(torch.rand(1, 3, 97, 161, generator=draw))
     box = torch.tensor([[0, 20.0, 20, 90, 70]])
     logits = roi._mask_forward(features, box)['mask_preds']

@@ -7,6 +7,7 @@ import importlib.util
 import runpy
 import sys
 
+import newer_torch  # noqa: F401
 import onnx
 import pytest
 import torch

@@ -1,5 +1,6 @@
 """The graph that is exported against MMDetection's predict, in torch."""
 
+import newer_torch  # noqa: F401
 import pytest
 import torch
 from mmdet.structures import DetDataSample

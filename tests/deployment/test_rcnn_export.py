@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import cv2
+import newer_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,6 @@
 """The graphs of Faster and Mask R-CNN against MMDetection's predict, in torch."""
 
+import newer_torch  # noqa: F401
 import pytest
 import torch
 from mmdet.models.detectors import CascadeRCNN

@@ -4,6 +4,7 @@ A trace is made at one size.  At every other one it must give what the backbone
 gives: odd sizes, sizes that no stride divides, the smallest, other batches.
 """
 
+import inspect
 import warnings
 
 import pytest
@@ -77,10 +78,13 @@ def dynamic_shapes():
     return ({0: dim, 2: dim, 3: dim},)
 
 
-@pytest.mark.skipif(
+NEEDS_DYNAMIC = pytest.mark.skipif(
     not hasattr(getattr(torch.export, 'Dim', None), 'DYNAMIC'),
     reason='torch.export.Dim.DYNAMIC came with torch 2.6',
 )
+
+
+@NEEDS_DYNAMIC
 def test_export_at_every_size():
     model = build('InPlaceABN')  # in a graph all norms are the same operators
     program = torch.export.export(
@@ -107,17 +111,21 @@ def test_dynamic_compiler_makes_few_graphs():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize('dynamo', [False, True])
+@pytest.mark.parametrize('dynamo', [False, pytest.param(True, marks=NEEDS_DYNAMIC)])
 def test_onnx_at_every_size(dynamo, tmp_path):
     pytest.importorskip('onnx')
     runtime = pytest.importorskip('onnxruntime')
-    options = dict(dynamo=True, dynamic_shapes=dynamic_shapes(), external_data=False)
     if dynamo:
         pytest.importorskip('onnxscript')
+        options = dict(
+            dynamo=True, dynamic_shapes=dynamic_shapes(), external_data=False
+        )
     else:
         axes = {0: 'n', 2: 'h', 3: 'w'}
         names = ['x', *(f'c{i}' for i in range(4))]
-        options = dict(dynamo=False, dynamic_axes=dict.fromkeys(names, axes))
+        options = dict(dynamic_axes=dict.fromkeys(names, axes))
+        if 'dynamo' in inspect.signature(torch.onnx.export).parameters:
+            options['dynamo'] = False
     model, path = build('InPlaceABN'), str(tmp_path / 'model.onnx')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')

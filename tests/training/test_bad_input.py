@@ -531,7 +531,7 @@ TRAINING = {  # what is wrong -> how it comes about, words of the error
     ),
     'names of another ending': (
         edit('images', file_name='1.jpg'),
-        ['another ending', "'1.jpg', there is '1.png'", '--images'],
+        ['another ending', "'1.jpg', there is '1.png'", '--mend'],
     ),
     'annotations a list': (
         content('data/ann.json', b'[]'),
@@ -794,6 +794,10 @@ OTHER = {  # tool and arguments, words of the error
     ],
 )
 def test_refused(bench, capsys, tool, case):
+    if case == 'checkpoint runs code' and not hasattr(
+        torch.serialization, 'safe_globals'
+    ):
+        pytest.skip('before torch 2.6 mmengine itself reads checkpoints as programs')
     spoil, words = (TRAINING if tool == 'train.py' else TESTING)[case]
     for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_LOCAL_RANK'):
         bench.patch.delenv(name, raising=False)

@@ -9,9 +9,17 @@ from typing import Any
 
 import torch
 from mmcv.ops import nms
+from mmengine.utils import digit_version
 from torch import Tensor
 
 __all__ = ['nms_mask', 'onnx_translations']
+
+# The first with the exporter that takes translations of own operators.
+if digit_version(torch.__version__) < digit_version('2.6'):
+    raise ImportError(
+        f'exporting needs torch >= 2.6, this is {torch.__version__}. The checkpoint '
+        'can be exported in another environment: it is the same file for all'
+    )
 
 
 @torch.library.custom_op('tresnet_det::nms_mask', mutates_args=())
