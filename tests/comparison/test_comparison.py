@@ -30,6 +30,8 @@ from tresnet_det.evaluation.figures import COCO_FIGURES
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs/demo/fcos_tresnet-m_fpn_demo.py'
 
+COSTS: dict = {}
+
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
@@ -102,6 +104,19 @@ def detections(data: Path, wrong: int = 0) -> list[dict]:
         )
         for k, a in enumerate(truth['annotations'])
     ]
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch):
+    """Arms of the same names are measured once; their costs: test_costs_*."""
+
+    def once(cfgs, *repeats):
+        key = (*cfgs, *repeats)
+        if key not in COSTS:
+            COSTS[key] = measure_costs(cfgs, *repeats)
+        return COSTS[key]
+
+    monkeypatch.setattr(report, 'measure_costs', once)
 
 
 @pytest.fixture
@@ -498,6 +513,7 @@ def test_picture_that_cannot_be_read_loses_nothing(written, arms, data, tmp_path
     assert 'Not drawn: cannot read the image' in text
 
 
+@pytest.mark.long
 def test_the_command(configs, data, tmp_path):
     """Trains, evaluates, and keeps what is good when the other arm fails."""
     broken = tmp_path / 'broken.py'

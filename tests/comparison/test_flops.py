@@ -128,6 +128,7 @@ def table(monkeypatch, capsys, *arguments):
     ]
 
 
+@pytest.mark.long
 def test_table(monkeypatch, capsys):
     rows = table(monkeypatch, capsys)[2:]
     backbones = ['ResNet-50', 'TResNet-M', 'TResNet-L', 'TResNet-XL', 'TResNet-V2-L']

@@ -153,6 +153,7 @@ def test_operators_are_of_onnx_and_in_tensorrts_table(made):
     assert not model.functions
 
 
+@pytest.mark.long
 def test_raw_files_end_before_nms(made, tmp_path):
     graph = detector_graph(deployed(made['detector'].model), raw=True)
     model, maps = as_onnx(graph, tmp_path)

@@ -207,7 +207,14 @@ CONFIGS = sorted(
 )
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    'path',
+    [
+        pytest.param(path, marks=[pytest.mark.long] if 'v2_l' in path.stem else [])
+        for path in CONFIGS
+    ],
+    ids=lambda path: path.stem,
+)
 def test_configs_train_a_step(path):
     """All but the depth of the networks, and the images, as it is."""
     cfg = Config.fromfile(path)

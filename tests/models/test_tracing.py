@@ -111,7 +111,9 @@ def test_dynamic_compiler_makes_few_graphs():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize('dynamo', [False, pytest.param(True, marks=NEEDS_DYNAMIC)])
+@pytest.mark.parametrize(
+    'dynamo', [False, pytest.param(True, marks=[NEEDS_DYNAMIC, pytest.mark.long])]
+)
 def test_onnx_at_every_size(dynamo, tmp_path):
     pytest.importorskip('onnx')
     runtime = pytest.importorskip('onnxruntime')

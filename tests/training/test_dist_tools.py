@@ -160,6 +160,7 @@ def test_srun_gets(said, name, end):
     assert '--ntasks-per-node=2' in said(name, GPUS='2')
 
 
+@pytest.mark.long
 def test_two_processes_train_and_one_killed_ends_both(tmp_path, monkeypatch):
     """What resumes from there: test_compare_processes.py."""
     with socket.socket() as free:

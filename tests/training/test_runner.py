@@ -38,6 +38,9 @@ def run(tmp_path, monkeypatch):
     def build_and_call(method, splits, classes, **options):
         cfg = Config.fromfile(CONFIG)
         cfg.merge_from_dict(dict(work_dir=str(tmp_path / 'run'), **options))
+        small = dict(depths=(1, 1, 1, 1), width=8)
+        cfg.model.backbone.arch = small
+        cfg.model.neck.in_channels = [8, 16, 128, 256]
         for split in splits:
             cfg[f'{split}_dataloader'].dataset.metainfo.classes = classes
         # The weights, the first thing that can take long, stay untouched.

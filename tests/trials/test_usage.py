@@ -107,6 +107,7 @@ def test_a_leak_is_told(name, leak):
     assert growing(usage.slopes(1000)) == [name] * (name is not None)
 
 
+@pytest.mark.long
 def test_the_command(monkeypatch, capfd):
     monkeypatch.setattr(
         sys,

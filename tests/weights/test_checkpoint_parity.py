@@ -41,11 +41,11 @@ def close(ours, theirs, tolerance=1e-10):
     assert (ours - theirs).abs().max() < tolerance * theirs.abs().max()
 
 
-# XL differs from L by its width and depth alone.
+# L and XL are M's blocks, wider and deeper; their golden values: test_backbone.py.
 @pytest.fixture(
     scope='module',
     params=[
-        pytest.param(arch, marks=[pytest.mark.long] if arch == 'xl' else [])
+        pytest.param(arch, marks=[pytest.mark.long] if arch in ('l', 'xl') else [])
         for arch in ARCHS
     ],
 )
@@ -111,7 +111,9 @@ def test_pickle_and_safetensors_are_read_alike(theirs):
 
 
 @pytest.mark.parametrize('norm', NORMS)
-@pytest.mark.parametrize('size', ['96x160', '224x224'])
+@pytest.mark.parametrize(
+    'size', ['96x160', pytest.param('224x224', marks=pytest.mark.long)]
+)
 def test_official_m_is_the_official_network(tmp_path, norm, size):
     """Against values of the official code, to float64's own accuracy."""
     file = tmp_path / 'tresnet_m.pth'
