@@ -144,6 +144,7 @@ def test_wrong_class_name_stops_both_commands(demo, tmp_path, run):
         assert 'Epoch(' not in text and 'Load checkpoint' not in text
 
 
+@pytest.mark.long
 def test_get_flops_counts_every_conv_whatever_the_norm(demo, run):
     _, out = demo
     counts = {}

@@ -158,7 +158,7 @@ def check_prediction(cfg, model, loader):
 
 
 # Other archs and schedules of what is tried at once; all are with -m long.
-VARIANT = re.compile('tresnet-(l|xl|v2_l)_|_(2x|20e|ms-[^_]*)_')
+VARIANT = re.compile('tresnet-(l|xl|v2_l)_|retinanet_.*_amp-|_(2x|20e|ms-[^_]*)_')
 
 
 @pytest.mark.parametrize(
