@@ -10,6 +10,7 @@ import newer_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch
+from exported import exported, take_graph_of
 from mmengine.config import Config
 from small_detectors import ARCH, ROOT, shaken
 
@@ -72,34 +73,13 @@ def made(tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = shaken(MODELS.build(Config.fromfile(config).model))
-    checkpoint = root / 'weights.pth'
-    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
-    detector = load_detector(config, checkpoint, None)
-    file = root / 'out' / 'file.onnx'
-    told = []
-    remarks = exporting.export_onnx(detector, file, tell=told.append)
-    assert [path.name for path in file.parent.iterdir()] == [file.name]
-    return dict(
-        config=config,
-        checkpoint=checkpoint,
-        detector=detector,
-        file=file,
-        remarks=remarks,
-        told=told,
-        model=onnx_file.load_model(file),
-    )
+    return exported(config, model)
 
 
 @pytest.fixture
 def quick(made, monkeypatch):
     """Exports that take the translated graph as it is."""
-
-    def again(graph, scratch):
-        model = onnx.ModelProto()
-        model.CopyFrom(made['model'])
-        return model, made['remarks']['maps']
-
-    monkeypatch.setattr(exporting, 'as_onnx', again)
+    take_graph_of(made, monkeypatch)
 
 
 def test_the_commands(made, quick, tmp_path, monkeypatch, capsys):
@@ -109,7 +89,7 @@ def test_the_commands(made, quick, tmp_path, monkeypatch, capsys):
         runpy.run_path(str(path), run_name='__main__')
         return capsys.readouterr().out
 
-    config, checkpoint, file = made['config'], made['checkpoint'], tmp_path / 'a.onnx'
+    config, checkpoint, file = made.config, made.checkpoint, tmp_path / 'a.onnx'
     told = call('export.py', config, checkpoint, file, '--num-images', 1)
     assert 'AP' in told and [path.name for path in tmp_path.iterdir()] == ['a.onnx']
     assert 'as it was verified; not compared again' in call('verify.py', file)
@@ -124,9 +104,9 @@ def test_the_commands(made, quick, tmp_path, monkeypatch, capsys):
 
 
 def test_what_was_verified_stands_in_the_file(made):
-    remarks = made['remarks']
+    remarks = made.remarks
     assert remarks['format'] == 1 and remarks['kind'] == 'detections'
-    assert remarks['classes'] == list(made['detector'].classes)
+    assert remarks['classes'] == list(made.detector.classes)
     assert remarks['preprocess'] == dict(
         scale=[160, 160],
         keep_ratio=True,
@@ -142,11 +122,11 @@ def test_what_was_verified_stands_in_the_file(made):
     val = remarks['verified']['val']
     assert val['images'] == 3 and val['detections'] > 0 and val['alike'] == 1
     assert val['file'] == val['mmdetection'] and len(val['file']) == 12
-    assert any('AP75' in line for line in made['told'])
+    assert any('AP75' in line for line in made.told)
 
 
 def test_operators_are_of_onnx_and_in_tensorrts_table(made):
-    model = made['model']
+    model = made.model
     assert {(o.domain, o.version) for o in model.opset_import} == {('', 18)}
     assert {node.domain for node in model.graph.node} == {''}
     assert {node.op_type for node in model.graph.node} <= TENSORRT
@@ -155,24 +135,22 @@ def test_operators_are_of_onnx_and_in_tensorrts_table(made):
 
 @pytest.mark.long
 def test_raw_files_end_before_nms(made, tmp_path):
-    graph = detector_graph(deployed(made['detector'].model), raw=True)
+    graph = detector_graph(deployed(made.detector.model), raw=True)
     model, maps = as_onnx(graph, tmp_path)
     kinds = {node.op_type for node in model.graph.node}
     assert kinds <= TENSORRT - {'NonMaxSuppression', 'TopK', 'ScatterND'}
     assert [value.name for value in model.graph.output] == ['boxes', 'scores']
-    assert len(maps) == len(made['remarks']['maps'])
+    assert len(maps) == len(made.remarks['maps'])
 
 
 @pytest.mark.parametrize('shape', [(1, 32, 32), (3, 97, 161), (8, 64, 50)], ids=str)
 def test_maps_at_other_sizes(made, shape):
-    maps = verification.compare_maps(
-        made['detector'], made['model'], made['remarks'], [shape]
-    )
+    maps = verification.compare_maps(made.detector, made.model, made.remarks, [shape])
     assert max(maps.values()) < 1e-4
 
 
 def test_sizes_is_optional_and_clips(made):
-    session = verification.open_session(made['model'])
+    session = verification.open_session(made.model)
     assert [i.name for i in session.get_inputs()] == ['images']
     images = np.random.default_rng(0).random((2, 3, 64, 96), np.float32)
     run = lambda **more: session.run(None, dict(images=images, **more))  # noqa: E731
@@ -191,25 +169,25 @@ def test_sizes_is_optional_and_clips(made):
 def test_int8_is_small_and_judged(made, quick, tmp_path):
     out = tmp_path / 'int8.onnx'
     with pytest.raises(verification.VerificationError, match='MMDetection .*, file'):
-        exporting.export_onnx(made['detector'], out, 'int8', tolerance=-1.0)
+        exporting.export_onnx(made.detector, out, 'int8', tolerance=-1.0)
     assert not list(tmp_path.iterdir())
     remarks = exporting.export_onnx(
-        made['detector'], out, 'int8', num_calibration=2, tolerance=1.0
+        made.detector, out, 'int8', num_calibration=2, tolerance=1.0
     )
     assert remarks['verified']['tolerance'] == 1.0
     kinds = {node.op_type for node in onnx_file.load_model(out).graph.node}
     assert kinds - TENSORRT == {'QuantizeLinear', 'DequantizeLinear'}
-    assert out.stat().st_size < 0.6 * made['file'].stat().st_size
+    assert out.stat().st_size < 0.6 * made.file.stat().st_size
 
 
 def test_a_file_that_differs_gets_no_name(made, quick, tmp_path):
-    for value in made['model'].graph.initializer:
+    for value in made.model.graph.initializer:
         if len(value.dims) == 4 and len(value.raw_data) > 4000:
             kept, value.raw_data = value.raw_data, bytes(len(value.raw_data))
             break
     try:
         with pytest.raises(verification.VerificationError, match='maps at 1x32x32'):
-            exporting.export_onnx(made['detector'], tmp_path / 'out.onnx')
+            exporting.export_onnx(made.detector, tmp_path / 'out.onnx')
     finally:
         value.raw_data = kept
     assert not list(tmp_path.iterdir())
@@ -217,7 +195,7 @@ def test_a_file_that_differs_gets_no_name(made, quick, tmp_path):
 
 def test_without_a_val_split_the_file_says_so(made, quick, tmp_path):
     options = dict(val_dataloader=dict(dataset=dict(ann_file='none.json')))
-    detector = load_detector(made['config'], made['checkpoint'], options)
+    detector = load_detector(made.config, made.checkpoint, options)
     remarks = exporting.export_onnx(detector, tmp_path / 'out.onnx')
     assert 'val split is not there' in remarks['verified']['not_compared']
     assert 'none.json' in remarks['verified']['not_compared']
@@ -226,7 +204,7 @@ def test_without_a_val_split_the_file_says_so(made, quick, tmp_path):
 
 def test_int8_without_images_is_an_error(made, quick, tmp_path):
     options = dict(train_dataloader=dict(dataset=dict(ann_file='none.json')))
-    detector = load_detector(made['config'], made['checkpoint'], options)
+    detector = load_detector(made.config, made.checkpoint, options)
     with pytest.raises(UserError, match='calibrated on images of the train split'):
         exporting.export_onnx(detector, tmp_path / 'out.onnx', 'int8')
     assert not list(tmp_path.iterdir())
@@ -274,7 +252,7 @@ def later_format(model):
     ],
 )
 def test_a_changed_file_is_refused(made, tmp_path, change, message):
-    model = onnx.load(made['file'])
+    model = onnx.load(made.file)
     change(model)
     file = tmp_path / 'changed.onnx'
     file.write_bytes(model.SerializeToString())
@@ -287,7 +265,7 @@ def test_a_changed_file_is_refused(made, tmp_path, change, message):
 )
 def test_a_damaged_file_is_refused(made, tmp_path, content):
     file = tmp_path / 'damaged.onnx'
-    file.write_bytes(made['file'].read_bytes()[:-999] if content is None else content)
+    file.write_bytes(made.file.read_bytes()[:-999] if content is None else content)
     with pytest.raises(UserError, match='is no ONNX file, or it is damaged'):
         onnx_file.load_model(file)
 
@@ -306,27 +284,27 @@ def test_missing_packages_are_named():
 
 def test_checkpoints_that_do_not_fit(made, tmp_path):
     with pytest.raises(CheckpointError, match='does not exist'):
-        load_detector(made['config'], tmp_path / 'none.pth', None)
-    state = made['detector'].model.state_dict()
+        load_detector(made.config, tmp_path / 'none.pth', None)
+    state = made.detector.model.state_dict()
     state.pop('bbox_head.conv_cls.weight')
     state['bbox_head.conv_cls.bias'] = torch.zeros(99)
     torch.save(dict(state_dict=state, meta={}), tmp_path / 'other.pth')
     with pytest.raises(CheckpointError, match='1 of .* missing .*conv_cls.weight'):
-        load_detector(made['config'], tmp_path / 'other.pth', None)
+        load_detector(made.config, tmp_path / 'other.pth', None)
 
 
 def test_configs_that_are_none(made, tmp_path):
     with pytest.raises(UserError, match='none.py is not there'):
-        load_detector(tmp_path / 'none.py', made['checkpoint'], None)
+        load_detector(tmp_path / 'none.py', made.checkpoint, None)
     (tmp_path / 'empty.py').write_text('a = 1')
     with pytest.raises(UserError, match='has no model'):
-        load_detector(tmp_path / 'empty.py', made['checkpoint'], None)
+        load_detector(tmp_path / 'empty.py', made.checkpoint, None)
 
 
 def test_class_names_that_do_not_fit(made):
     options = dict(test_dataloader=dict(dataset=dict(metainfo=dict(classes=('one',)))))
     with pytest.raises(UserError, match='the head has 6 classes, and 1 names'):
-        load_detector(made['config'], made['checkpoint'], options)
+        load_detector(made.config, made.checkpoint, options)
 
 
 def test_outputs_that_cannot_be_written(tmp_path):

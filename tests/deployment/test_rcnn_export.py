@@ -1,13 +1,13 @@
 """A tiny Mask R-CNN through the whole export, and what runs its file."""
 
 import json
-from types import SimpleNamespace
 
 import cv2
 import newer_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch
+from exported import exported, take_graph_of
 from mmdet.structures import DetDataSample
 from pycocotools import mask as coco_mask
 from small_detectors import ROOT, levels, rcnn_config, small_rcnn
@@ -67,33 +67,13 @@ def made(tmp_path_factory):
     """Detector, file, its remarks, and what the export said."""
     root = tmp_path_factory.mktemp('rcnn')
     make_demo_data(root / 'data', 2, 3, size=64)
-    model = small_rcnn(True, CHANGES)
-    checkpoint = root / 'weights.pth'
-    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
-    detector = load_detector(config_of(root), checkpoint, None)
-    file, told = root / 'out' / 'file.onnx', []
-    remarks = exporting.export_onnx(detector, file, tell=told.append)
-    assert [path.name for path in file.parent.iterdir()] == [file.name]
-    return SimpleNamespace(
-        root=root,
-        detector=detector,
-        file=file,
-        remarks=remarks,
-        told=told,
-        model=onnx_file.load_model(file),
-    )
+    return exported(config_of(root), small_rcnn(True, CHANGES))
 
 
 @pytest.fixture
 def again(made, monkeypatch):
     """Exports that take the translated graph as it is."""
-
-    def translated(graph, scratch):
-        model = onnx.ModelProto()
-        model.CopyFrom(made.model)
-        return model, made.remarks['maps']
-
-    monkeypatch.setattr(exporting, 'as_onnx', translated)
+    take_graph_of(made, monkeypatch)
 
 
 def test_what_was_verified_stands_in_the_file(made):

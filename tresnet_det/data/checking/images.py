@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base
 
 from ...common.errors import UserError
 from ..image_reading import check_size, decoded
@@ -18,7 +19,6 @@ from ..image_reading import check_size, decoded
 __all__ = ['ImageFacts', 'orphans', 'read_images']
 
 ENDINGS = {'.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
-ORIENTATION = 0x0112  # EXIF
 THUMBNAIL = 32  # pixels
 # Pillow's modes that lose something as 8-bit colour.
 ODD_MODES = {
@@ -129,7 +129,7 @@ def _header(content: bytes) -> tuple[str | None, bool]:
             kind = ODD_MODES.get(image.mode)
             if kind is None and max(bits) > 8:
                 kind = f'of {max(bits)} bits'
-            return kind, image.getexif().get(ORIENTATION, 1) not in (0, 1)
+            return kind, image.getexif().get(Base.Orientation, 1) not in (0, 1)
     except Exception:  # each format has errors of its own; decoding tells
         return None, False
 

@@ -106,16 +106,14 @@ def read_split(
     # The faults of the file as it is; mending works on copies of the entries.
     kinds = kinds_of(annotation_faults(raw, split.test_mode))
     for kind in kinds:
-        remedy = '--mend mends it.' if kind.mendable else 'Mend the file by hand.'
-        if not kind.mendable and 'none of the' in kind.text or 'without' in kind.text:
+        if kind.mendable:
+            remedy = '--mend mends it.'
+        elif 'none of the' in kind.text or 'without' in kind.text:
             remedy = (
-                '--mend mends it.'
-                if kind.mendable
-                else (
-                    'Mend the file by hand, or leave these entries out: '
-                    '--mend ... --drop.'
-                )
+                'Mend the file by hand, or leave these entries out: --mend ... --drop.'
             )
+        else:
+            remedy = 'Mend the file by hand.'
         findings.append(Finding(Level.ERROR, split.name, str(kind), remedy))
     # Repairing finds images under other names.
     names = [

@@ -16,6 +16,7 @@ __all__ = ['is_coco', 'read_coco']
 
 
 def is_coco(content: Any) -> bool:
+    """Whether what a JSON file holds is COCO annotations."""
     return isinstance(content, Mapping) and {*FIELDS} <= {*content}
 
 

@@ -22,6 +22,7 @@ _ROOM = 1  # per cent beyond the image, of rounding and of shaky hands
 
 
 def is_label_studio(content: Any) -> bool:
+    """Whether what a JSON file holds is an export of Label Studio's."""
     return (
         isinstance(content, list)
         and bool(content)

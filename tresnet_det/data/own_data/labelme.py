@@ -14,6 +14,7 @@ __all__ = ['is_labelme', 'read_labelme']
 
 
 def is_labelme(content: Any) -> bool:
+    """Whether what a JSON file holds is the file of one image of labelme's."""
     return isinstance(content, Mapping) and {'shapes', 'imagePath'} <= {*content}
 
 

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
+from PIL.ExifTags import Base
 
 from ...common.errors import UserError
 
-__all__ = ['ORIENTATION', 'orientation_and_size', 'seen_size']
-
-ORIENTATION = 0x0112  # of EXIF
+__all__ = ['orientation_and_size', 'seen_size']
 
 
 def orientation_and_size(file: Path) -> tuple[int, tuple[int, int]]:
@@ -19,7 +18,7 @@ def orientation_and_size(file: Path) -> tuple[int, tuple[int, int]]:
     """
     try:
         with Image.open(file) as image:
-            turned = image.getexif().get(ORIENTATION, 1)
+            turned = image.getexif().get(Base.Orientation, 1)
             return (turned if turned in range(1, 9) else 1), image.size
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise UserError(f'{file} is no image that can be read ({error})') from error
