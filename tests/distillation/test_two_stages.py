@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 import torch.nn.functional as F
 from mmdet.testing import demo_mm_inputs
+from mmengine.model import MMDistributedDataParallel
 from small_pairs import (
     batch,
     build,
@@ -16,6 +19,7 @@ from small_pairs import (
 
 from tresnet_det import UserError
 
+SAME_SIZE = ((3, 64, 96),) * 2
 NAMES = {
     f'loss_shared_{head}_{loss}' for head in ('rpn', 'roi') for loss in ('cls', 'box')
 }
@@ -158,6 +162,55 @@ def test_images_without_objects(tmp_path):
     found = losses(model, data)
     model.parse_losses(found)[0].backward()
     assert all(value.isfinite() for value in distilled(found).values())
+
+
+def gradients(model, data):
+    """Of what the teacher adds alone: the task's losses have weight 0."""
+    distributed = isinstance(model, MMDistributedDataParallel)
+    plain = model.module if distributed else model
+    data = plain.data_preprocessor(data, True)
+    found = model(**data, mode='loss')
+    parts = distilled(found)
+    task = {name: value for name, value in found.items() if name not in parts}
+    (plain.parse_losses(parts)[0] + 0 * plain.parse_losses(task)[0]).backward()
+    return {
+        name: value.grad
+        for name, value in plain.named_parameters()
+        if value.requires_grad
+    }
+
+
+def unlike(tmp_path):
+    """A student that finds other things than its teacher, and samples all proposals."""
+    cfg = detector('faster')
+    cfg['train_cfg']['rcnn']['sampler']['num'] = 1000
+    model = pair(tmp_path, 1, own=cfg)
+    with torch.no_grad():
+        model.neck.fpn_convs[0].conv.weight.mul_(-2)
+    return model
+
+
+def _one_of_two(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        'gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2
+    )
+    folder_of_rank = folder / str(rank)
+    folder_of_rank.mkdir()
+    model = MMDistributedDataParallel(unlike(folder_of_rank))
+    data = {name: value[rank : rank + 1] for name, value in batch(SAME_SIZE).items()}
+    torch.save(gradients(model, data), folder / f'{rank}.pt')
+
+
+def test_two_processes_equal_one(tmp_path):
+    """Each with one of the two images, whose proposals differ in number;
+    find_unused_parameters is off."""
+    mp.start_processes(_one_of_two, (tmp_path,), nprocs=2, start_method='fork')
+    one = gradients(unlike(tmp_path), batch(SAME_SIZE))
+    for rank in range(2):
+        for name, value in torch.load(tmp_path / f'{rank}.pt').items():
+            torch.testing.assert_close(value, one[name], rtol=1e-4, atol=1e-7)
+    assert one['backbone.conv1.weight'].any()
 
 
 def cascade(cfg):
