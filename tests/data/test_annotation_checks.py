@@ -170,3 +170,13 @@ def test_ids_that_are_none(key):
 
 def test_detections_in_place_of_annotations():
     refused([dict(image_id=1, score=0.5)], 'holds a list.*swapped')
+
+
+@pytest.mark.parametrize('value', [10**400, float('inf'), '1', True])
+def test_all_boxes_are_looked_at_at_once(value):
+    """Whole lists are tested first, then each box for the message."""
+    boxes = [box(1, 5, 5, 9, 9) for _ in range(9)]
+    boxes[7]['bbox'][2] = value
+    refused(coco(boxes), r'1 annotations whose bbox is not .* \(id 8\)')
+    boxes[7] = box(1, 5, 5, 9, 9, area=value)
+    refused(coco(boxes), r'1 annotations whose area is no finite number \(id 8\)')

@@ -257,6 +257,18 @@ def test_orphans_in_folders(tmp_path):
     assert orphans(tmp_path, ['a/1.png', './c.png']) == ['a/2.JPG']
 
 
+def test_what_can_be_left_out_is_said_whatever_its_words(tmp_path, run):
+    content = good()
+    content['annotations'][0]['bbox'] = [1, 2]
+    content['images'][1]['id'] = 1
+    (tmp_path / 'train.json').write_text(json.dumps(content))
+    _, text = run(tmp_path / 'train.json')
+    box, images = text.split('ERROR')[1:4:2]
+    assert 'bbox is not' in box and '--drop' in box
+    _, _, twice = text.partition('ids used by several images')
+    assert twice.split('->')[1].startswith(' Mend the file by hand. ')
+
+
 def test_images_are_optional(tmp_path):
     split(tmp_path, 'train', good(), 0)
     data = named_splits([tmp_path / 'train.json'])

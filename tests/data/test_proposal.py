@@ -8,6 +8,7 @@ from small_runs import box, coco
 
 from tresnet_det import UserError
 from tresnet_det.data import proposal
+from tresnet_det.data.box_table import box_table
 from tresnet_det.data.proposal import Boxes, propose, propose_for, sizes_at
 
 GIB = 2**30
@@ -101,7 +102,9 @@ def test_file(tmp_path, monkeypatch):
         [box(1, 5, 5, 20, 20), box(2, 1, 1, 0.5, 20), box(2, 1, 1, 9, 9, iscrowd=1)]
     )
     (tmp_path / 'a.json').write_text(json.dumps(content))
-    assert proposal.usable_boxes(content).boxes.tolist() == [[20, 20]]
+    assert proposal.usable_boxes(content, box_table(content)).boxes.tolist() == [
+        [20, 20]
+    ]
     monkeypatch.setattr(proposal, 'free_ram', lambda: None)
     found = propose(tmp_path / 'a.json')
     assert {*found.reasons} == {*found._fields} - {'reasons'}

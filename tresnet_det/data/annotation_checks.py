@@ -4,7 +4,6 @@ MMDetection meets a missing key in the middle of an epoch, and an id that
 stands twice never: one of the two entries is then lost.
 """
 
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,15 +12,14 @@ from typing import Any, NamedTuple
 from ..common.errors import UserError, some
 from .annotation_files import how_to_mend
 from .box_checks import check_boxes
+from .fields import FIELDS, is_key, refers, values_of
 
 __all__ = [
-    'FIELDS',
     'Fault',
     'Kind',
     'annotation_faults',
     'check_annotations',
     'check_is_coco',
-    'is_key',
     'kinds_of',
     'refuse',
     'text_of',
@@ -47,60 +45,6 @@ class Fault(NamedTuple):
     entry: Mapping[str, Any] | None = None
 
 
-def _is_number(value: Any) -> bool:
-    kind = type(value)  # neither True nor False
-    return kind is int or kind is float and abs(value) < math.inf
-
-
-def is_key(value: Any) -> bool:
-    """Whether a value can be an id."""
-    return type(value) is str or _is_number(value)
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, (str, int, float))
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and '\0' not in value
-
-
-def _is_positive(value: Any) -> bool:
-    return _is_number(value) and value > 0
-
-
-def _is_box(value: Any) -> bool:
-    return type(value) is list and len(value) == 4 and all(map(_is_number, value))
-
-
-def _is_flag(value: Any) -> bool:
-    return type(value) in (int, float, bool) and value in (0, 1)
-
-
-def _is_flag_or_none(value: Any) -> bool:
-    return value is None or _is_flag(value)
-
-
-# What MMDetection reads of each entry, and what it must be.
-_KEY = is_key, 'no number or string'
-FIELDS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = dict(
-    images=dict(
-        id=_KEY,
-        file_name=(_is_text, 'no string'),
-        width=(_is_positive, 'no positive number'),
-        height=(_is_positive, 'no positive number'),
-    ),
-    annotations=dict(
-        id=_KEY,
-        image_id=_KEY,
-        category_id=_KEY,
-        bbox=(_is_box, 'not [x, y, width, height] in finite numbers'),
-        area=(_is_number, 'no finite number'),
-        iscrowd=(_is_flag, 'neither 0 nor 1'),
-        ignore=(_is_flag_or_none, 'neither 0 nor 1'),
-    ),
-    categories=dict(id=_KEY, name=(_is_name, 'no number or string')),
-)
 _OPTIONAL = ('ignore',)
 _COMPUTED = ('id', 'area', 'iscrowd')  # of annotations, by check_data.py
 
@@ -172,7 +116,7 @@ def check_is_coco(
             continue
         entries = content.get(part)
         if not isinstance(entries, list) or not all(
-            isinstance(entry, Mapping) for entry in entries
+            issubclass(kind, Mapping) for kind in {*map(type, entries)}
         ):
             raise UserError(
                 f'{ann_file} is no COCO annotation file: expected "{part}", a '
@@ -197,30 +141,46 @@ def annotation_faults(
     ids: dict[str, set] = {}
     for part, fields in FIELDS.items():
         entries = content.get(part, [])
+        columns = {field: values_of(entries, field) for field in fields}
         for field in _wanted(part, test_mode):
-            mendable = part == 'annotations' and field in _COMPUTED
-            for place, entry in enumerate(entries):
-                if field not in entry:
-                    key = entry.get('id', f'number {place}')
-                    yield Fault(f'{part} without "{field}"', key, mendable, entry=entry)
-        for field, (is_right, wrong) in fields.items():
-            for entry in entries:
-                if field in entry and not is_right(entry[field]):
-                    yield _wrong_type(part, field, wrong, entry, is_right)
-        counts = Counter(e['id'] for e in entries if is_key(e.get('id')))
-        for key, count in counts.items():
-            if count > 1:
-                yield Fault(f'ids used by several {part}', key, part == 'annotations')
-        ids[part] = set(counts)
+            if columns[field] is None:
+                yield from _lacking(part, field, entries)
+        for field, (fits, wrong, all_fit) in fields.items():
+            values = columns[field]
+            if values is None or not all_fit(values):
+                for entry in entries:
+                    if field in entry and not fits(entry[field]):
+                        yield _wrong_type(part, field, wrong, entry, fits)
+        keys = columns['id']
+        if keys is None or not fields['id'].all_fit(keys):
+            keys = [e['id'] for e in entries if is_key(e.get('id'))]
+        ids[part] = set(keys)
+        if len(ids[part]) < len(keys):
+            for key, count in Counter(keys).items():
+                if count > 1:
+                    yield Fault(
+                        f'ids used by several {part}', key, part == 'annotations'
+                    )
+    entries = content.get('annotations', [])
     for key, part in (('image_id', 'images'), ('category_id', 'categories')):
+        if refers(entries, key, ids[part]):
+            continue
         lost = [
             entry
-            for entry in content.get('annotations', ())
+            for entry in entries
             if key in entry and is_key(entry[key]) and entry[key] not in ids[part]
         ]
         texts = {text_of(known): known for known in ids[part]} if lost else {}
         for entry in lost:
             yield _lost(entry, key, part, texts)
+
+
+def _lacking(part: str, field: str, entries: Iterable[Mapping]) -> Iterator[Fault]:
+    mendable = part == 'annotations' and field in _COMPUTED
+    for place, entry in enumerate(entries):
+        if field not in entry:
+            key = entry.get('id', f'number {place}')
+            yield Fault(f'{part} without "{field}"', key, mendable, entry=entry)
 
 
 def _wrong_type(
@@ -257,12 +217,14 @@ class Kind(NamedTuple):
         text: In the plural.
         keys: Ids of the entries.
         mendable: All are.
+        droppable: Or else ``--drop`` leaves the entries out.
         note: The first one's.
     """
 
     text: str
     keys: list[str]
     mendable: bool
+    droppable: bool
     note: str
 
     def __str__(self) -> str:
@@ -280,6 +242,7 @@ def kinds_of(faults: Iterable[Fault]) -> list[Kind]:
             kind,
             [str(fault.key) for fault in same],
             all(fault.mendable for fault in same),
+            all(fault.mendable or fault.entry is not None for fault in same),
             next((fault.note for fault in same if fault.note), ''),
         )
         for kind, same in by_kind.items()

@@ -6,75 +6,40 @@ counts most of those as objects to find.
 
 import logging
 import os
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from mmengine.logging import print_log
 
 from ..common.errors import UserError, some
 from .annotation_files import how_to_mend
+from .box_table import LEFT_OUT, BoxTable, box_table
 
-__all__ = [
-    'BoxFaults',
-    'check_boxes',
-    'leaves_image',
-    'look_at_boxes',
-    'why_left_out',
-    'wrong_boxes',
-]
-
-
-def why_left_out(
-    annotation: Mapping[str, Any], width: float, height: float
-) -> str | None:
-    """Why MMDetection leaves an annotation out of training, if it does.
-
-    Args:
-        annotation: With 'bbox' and 'area'.
-        width: Of its image, in pixels.
-        height: Likewise.
-    """
-    x, y, w, h = annotation['bbox']
-    if annotation.get('ignore'):
-        return 'marked by "ignore"'
-    if w < 1 or h < 1:
-        return 'smaller than a pixel'
-    if annotation['area'] <= 0:
-        return 'of area 0'
-    if not (x < width and y < height and x + w > 0 and y + h > 0):
-        return 'outside their image'
-    return None
-
-
-def leaves_image(box: Sequence[float], width: float, height: float) -> bool:
-    """Whether a box reaches beyond its image by more than a pixel, on any side.
-
-    Args:
-        box: [x, y, width, height].
-        width: Of the image, in pixels.
-        height: Likewise.
-    """
-    x, y, w, h = box
-    return x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1
+__all__ = ['BoxFaults', 'check_boxes', 'look_at_boxes', 'wrong_boxes']
 
 
 class BoxFaults(NamedTuple):
     """What all boxes of a set say together.
 
     Attributes:
-        total: How many there are.
-        left_out: Reason -> ids of annotations that training leaves out.
+        table: The boxes.
+        left_out: Reason -> places of annotations that training leaves out.
         corners: How many fit as corners.
-        beyond: Ids of those that leave their image on the right or below.
+        beyond: How many leave their image on the right or below.
         fractions: How many are between 0 and 1.
     """
 
-    total: int
-    left_out: dict[str, list[str]]
+    table: BoxTable
+    left_out: dict[str, np.ndarray]
     corners: int
-    beyond: list[str]
+    beyond: int
     fractions: int
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return len(self.table.ids)
 
     @property
     def are_corners(self) -> bool:
@@ -82,7 +47,7 @@ class BoxFaults(NamedTuple):
         # size of an image makes some leave too.)
         return bool(
             self.total
-            and 5 * len(self.beyond) >= 3 * self.total
+            and 5 * self.beyond >= 3 * self.total
             and 20 * self.corners >= 19 * self.total
         )
 
@@ -93,31 +58,27 @@ class BoxFaults(NamedTuple):
     @property
     def of_other_sizes(self) -> bool:
         """Most leave their image."""
-        return 2 * len(self.beyond) > self.total
+        return 2 * self.beyond > self.total
 
 
-def look_at_boxes(content: Mapping[str, Any]) -> BoxFaults:
-    """Looks at all boxes of a set together.
-
-    Args:
-        content: COCO annotations, each field of the right type.
-    """
-    sizes = {i['id']: (i['width'], i['height']) for i in content['images']}
-    annotations = content.get('annotations') or []
-    left_out = defaultdict(list)
-    beyond = []
-    corners = fractions = 0
-    for annotation in annotations:
-        x, y, w, h = annotation['bbox']
-        width, height = sizes[annotation['image_id']]
-        reason = why_left_out(annotation, width, height)
-        if reason:
-            left_out[reason].append(str(annotation['id']))
-        corners += 0 <= x < w <= width + 1 and 0 <= y < h <= height + 1
-        fractions += 0 <= x <= 1 and 0 <= y <= 1 and 0 < w <= 1 and 0 < h <= 1
-        if x + w > width + 1 or y + h > height + 1:
-            beyond.append(str(annotation['id']))
-    return BoxFaults(len(annotations), dict(left_out), corners, beyond, fractions)
+def look_at_boxes(table: BoxTable) -> BoxFaults:
+    """Looks at all boxes of a set together."""
+    x, y, w, h = table.boxes.T
+    width, height = table.sizes.T
+    corners = (0 <= x) & (x < w) & (w <= width + 1)
+    corners &= (0 <= y) & (y < h) & (h <= height + 1)
+    fractions = ((table.boxes >= 0) & (table.boxes <= 1)).all(1) & (w > 0) & (h > 0)
+    reasons = table.reasons()
+    places = {k: np.flatnonzero(reasons == k) for k in range(len(LEFT_OUT))}
+    # In the order of the file.
+    there = sorted((p[0], k) for k, p in places.items() if len(p))
+    return BoxFaults(
+        table,
+        {LEFT_OUT[k]: places[k] for _, k in there},
+        int(corners.sum()),
+        int(table.beyond().sum()),
+        int(fractions.sum()),
+    )
 
 
 def wrong_boxes(
@@ -134,7 +95,7 @@ def wrong_boxes(
     if faults.are_corners:
         return (
             f'{ann_file}: the boxes look like corners [x1, y1, x2, y2]: '
-            f'{len(faults.beyond)} of {total} leave their image as [x, y, width, '
+            f'{faults.beyond} of {total} leave their image as [x, y, width, '
             f'height], which COCO has, and {faults.corners} fit as corners. If '
             'they are right as they are, cut them off at the border of the image. '
             + how_to_mend(ann_file, '--corners')
@@ -149,8 +110,9 @@ def wrong_boxes(
         return (
             f'no box of {ann_file} is left to train on: of {total}, '
             + '; '.join(
-                f'{len(ids)} are {reason} (annotations {some(ids)})'
-                for reason, ids in faults.left_out.items()
+                f'{len(places)} are {reason} (annotations '
+                f'{some(faults.table.names(places))})'
+                for reason, places in faults.left_out.items()
             )
             + '. Mend the file'
         )
@@ -171,21 +133,21 @@ def check_boxes(
         UserError: The boxes are corners, or none would be trained on. Some
             that count for nothing are warned of.
     """
-    faults = look_at_boxes(content)
+    faults = look_at_boxes(box_table(content))
     wrong = wrong_boxes(faults, ann_file, test_mode)
     if wrong:
         raise UserError(wrong)
-    for reason, ids in faults.left_out.items():
+    for reason, places in faults.left_out.items():
         print_log(
-            f'{len(ids)} boxes of {ann_file} are {reason} (annotations '
-            f'{some(ids)}): left out in training, counted as missed objects in '
-            'evaluation',
+            f'{len(places)} boxes of {ann_file} are {reason} (annotations '
+            f'{some(faults.table.names(places))}): left out in training, counted as '
+            'missed objects in evaluation',
             'current',
             logging.WARNING,
         )
     if faults.of_other_sizes:
         print_log(
-            f'{len(faults.beyond)} of {faults.total} boxes of {ann_file} leave their '
+            f'{faults.beyond} of {faults.total} boxes of {ann_file} leave their '
             'image: are they of images of another size?',
             'current',
             logging.WARNING,

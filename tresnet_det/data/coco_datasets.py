@@ -5,13 +5,21 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
 from ..common.errors import UserError
-from .box_checks import why_left_out
+from .box_table import LEFT_OUT, BoxTable
 
-__all__ = ['check_something_left', 'holds_coco', 'loads_masks', 'usable_images']
+__all__ = [
+    'are_of',
+    'check_something_left',
+    'holds_coco',
+    'loads_masks',
+    'usable_images',
+    'with_boxes',
+]
 
 
 def holds_coco(cfg: Mapping[str, Any]) -> bool:
@@ -40,24 +48,23 @@ def loads_masks(pipeline: Any) -> Mapping[str, Any] | None:
 
 
 def usable_images(
-    content: Mapping[str, Any], classes: Collection[str], filters: Mapping[str, Any]
+    content: Mapping[str, Any],
+    table: BoxTable,
+    classes: Collection[str],
+    filters: Mapping[str, Any],
 ) -> tuple[list[Mapping[str, Any]], dict[str, int]]:
     """MMDetection's filter of images.
 
     Args:
         content: Whole COCO annotations.
+        table: Of their boxes.
         classes: Names of the categories that count.
         filters: The data set's ``filter_cfg``.
 
     Returns:
         The images that are left, and how many are not, by reason.
     """
-    wanted = {c['id'] for c in content['categories'] if c['name'] in classes}
-    used = {
-        a['image_id']
-        for a in content.get('annotations', ())
-        if a['category_id'] in wanted
-    }
+    used = with_boxes(content, table, are_of(content, table, classes))
     least = filters.get('min_size', 0)
     left, reasons = [], Counter[str]()
     for image in content['images']:
@@ -70,8 +77,31 @@ def usable_images(
     return left, dict(reasons)
 
 
+def are_of(
+    content: Mapping[str, Any], table: BoxTable, classes: Collection[str]
+) -> np.ndarray:
+    """(N,) whether each box is of one of the classes."""
+    wanted = [category['name'] in classes for category in content['categories']]
+    return np.array(wanted, bool)[table.labels]
+
+
+def with_boxes(
+    content: Mapping[str, Any], table: BoxTable, which: np.ndarray | slice = slice(None)
+) -> set:
+    """Ids of the images that have a box.
+
+    Args:
+        content: Whole COCO annotations.
+        table: Of their boxes.
+        which: (N,) of the boxes that count.
+    """
+    places = np.unique(table.images[which]).tolist()
+    return {content['images'][place]['id'] for place in places}
+
+
 def check_something_left(
     content: Mapping[str, Any],
+    table: BoxTable,
     ann_file: str | os.PathLike,
     classes: Collection[str],
     filters: Mapping[str, Any],
@@ -81,6 +111,7 @@ def check_something_left(
 
     Args:
         content: Whole COCO annotations.
+        table: Of their boxes.
         ann_file: Their path, for the message.
         classes: Names of the categories that count.
         filters: The data set's ``filter_cfg``.
@@ -89,24 +120,20 @@ def check_something_left(
     Raises:
         UserError: No image, or no box to train on, is left.
     """
-    sizes = {i['id']: (i['width'], i['height']) for i in content['images']}
-    wanted = {c['id'] for c in content['categories'] if c['name'] in classes}
-    boxes = [a for a in content.get('annotations', ()) if a['category_id'] in wanted]
+    wanted = are_of(content, table, classes)
     filters = {} if test_mode else dict(filters)
-    if not usable_images(content, classes, filters)[0]:
-        used = {a['image_id'] for a in boxes}
+    if not usable_images(content, table, classes, filters)[0]:
         purpose = 'evaluate' if test_mode else 'train'
         raise UserError(
             f'of the {len(content["images"])} images of {ann_file} no '
-            f'image is left to {purpose} on: the filter is {filters}, '
-            f'and {len(used)} images have annotations of the classes. Mend '
-            "the file or set the data set's filter_cfg"
+            f'image is left to {purpose} on: the filter is {filters}, and '
+            f'{len(with_boxes(content, table, wanted))} images have annotations of '
+            "the classes. Mend the file or set the data set's filter_cfg"
         )
-    if boxes and not test_mode:
-        reasons = {why_left_out(a, *sizes[a['image_id']]) for a in boxes}
-        if None not in reasons:
-            raise UserError(
-                f'no box of the classes {list(classes)} in '
-                f'{ann_file} is left to train on: all {len(boxes)} are '
-                f'{" or ".join(sorted(filter(None, reasons)))}. Mend the file'
-            )
+    reasons = {*table.reasons()[wanted].tolist()}
+    if reasons and not test_mode and -1 not in reasons:
+        raise UserError(
+            f'no box of the classes {list(classes)} in '
+            f'{ann_file} is left to train on: all {wanted.sum()} are '
+            f'{" or ".join(sorted(LEFT_OUT[k] for k in reasons))}. Mend the file'
+        )

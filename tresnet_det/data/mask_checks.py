@@ -6,11 +6,13 @@ reads four numbers as a box, and masks of another size as nothing.
 
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from .annotation_checks import Fault, refuse
-from .box_checks import why_left_out
+from .box_table import box_table
 
 __all__ = ['REMEDY', 'check_masks', 'mask_faults']
 
@@ -62,11 +64,14 @@ def mask_faults(
         for c in content['categories']
         if classes is None or c['name'] in classes
     }
+    annotations = content.get('annotations') or []
+    used: Iterable[int] = range(len(annotations))
+    if not evaluated:
+        used = np.flatnonzero(box_table(content).reasons() < 0).tolist()
     return (
         Fault(f'masks that {wrong}', annotation['id'])
-        for annotation in content.get('annotations', ())
+        for annotation in (annotations[place] for place in used)
         if annotation['category_id'] in wanted
-        and (evaluated or not why_left_out(annotation, *sizes[annotation['image_id']]))
         and (
             wrong := _what_is_wrong(
                 annotation.get('segmentation'),

@@ -4,17 +4,13 @@ import os
 from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
-from .annotation_checks import (
-    FIELDS,
-    annotation_faults,
-    check_is_coco,
-    is_key,
-    text_of,
-    unquoted,
-)
-from .box_checks import leaves_image, look_at_boxes, why_left_out
+import numpy as np
+
+from .annotation_checks import annotation_faults, check_is_coco, text_of, unquoted
+from .box_checks import look_at_boxes
+from .box_table import OUTSIDE, BoxTable, box_table
+from .fields import FIELDS, is_key, refers, values_of
 from .image_checks import FolderOfImages, leaves_folder
-from .same_boxes import boxes_twice
 
 __all__ = ['Choices', 'mend_annotations', 'put_in_order', 'repair']
 
@@ -41,6 +37,7 @@ def repair(
     images: str | os.PathLike | None = None,
     choices: Choices = Choices(),  # noqa: B008  a tuple
     file: str | os.PathLike = 'this',
+    sound: bool = False,
 ) -> list[str]:
     """Mends keys, types, ids and names: what a file needs to be read at all.
 
@@ -54,6 +51,8 @@ def repair(
         images: Folder of the images: file names become those that are there.
         choices: A person's.
         file: Its path, for messages.
+        sound: ``annotation_faults`` found nothing: what mends such faults is
+            passed over.
 
     Returns:
         What was done, in words, each with its count.
@@ -63,10 +62,12 @@ def repair(
     """
     check_is_coco(content, file)
     done = {
-        'numbers were in quotes': _unquote(content),
+        'numbers were in quotes': 0 if sound else _unquote(content),
         'boxes were corners': _from_corners(content) if choices.corners else 0,
         'annotations lacked area or iscrowd': _complete(content),
-        'ids had another type than what they refer to': _match_types(content),
+        'ids had another type than what they refer to': (
+            0 if sound else _match_types(content)
+        ),
         'annotations were numbered anew': _number(content),
         'categories had the name of another': (
             _merge_categories(content) if choices.merge_names else 0
@@ -110,25 +111,48 @@ def mend_annotations(
     return [*done, *put_in_order(content)]
 
 
-def put_in_order(content: dict) -> list[str]:
+def put_in_order(content: dict, table: BoxTable | None = None) -> list[str]:
     """The part of ``mend_annotations`` for files without a fault.
 
     Args:
-        content: Whole COCO annotations; changed.
+        content: Whole COCO annotations; changed, but for the entries, of which
+            copies take the place.
+        table: Of their boxes, if that is known.
 
     Returns:
         What was done, in words, each with its count.
     """
-    faults = look_at_boxes(content)
+    table = box_table(content) if table is None else table
+    faults = look_at_boxes(table)
     if faults.are_corners or faults.are_fractions or faults.of_other_sizes:
         return []
+    annotations = [*content['annotations']]
+    sides = table.boxes[:, 2:]
+    flat = np.flatnonzero((table.areas <= 0) & (sides > 0).all(1))
+    for place in flat.tolist():
+        _, _, width, height = annotations[place]['bbox']
+        annotations[place] = dict(annotations[place], area=width * height)
+    areas = table.areas.copy()
+    areas[flat] = sides[flat].prod(1)
+    table = table._replace(areas=areas)
+    copies = np.zeros(len(annotations), bool)
+    copies[table.copies()] = True
+    invisible = (sides <= 0).any(1) | (table.reasons() == OUTSIDE)
+    invisible &= ~copies
+    gone = copies | invisible
+    leaving = table.leaving() & ~gone
+    for place in np.flatnonzero(leaving).tolist():
+        image = content['images'][table.images[place]]
+        annotations[place] = _cut(annotations[place], image)
+    kept = np.flatnonzero(~gone).tolist()
+    content['annotations'] = [annotations[place] for place in kept]
     mended = {
-        'areas of 0 were computed': _compute_areas(content),
-        'boxes stood twice, the copies were left out': _drop_copies(content),
+        'areas of 0 were computed': flat.size,
+        'boxes stood twice, the copies were left out': copies.sum(),
         'boxes of no width or height or outside their image were left out': (
-            _drop_invisible(content)
+            invisible.sum()
         ),
-        'boxes were cut off at the border of their image': _cut(content),
+        'boxes were cut off at the border of their image': leaving.sum(),
     }
     return [f'{count} {what}' for what, count in mended.items() if count]
 
@@ -136,13 +160,16 @@ def put_in_order(content: dict) -> list[str]:
 def _unquote(content: dict) -> int:
     count = 0
     for part, fields in FIELDS.items():
-        for field, (is_right, _) in fields.items():
+        for field, (fits, _, all_fit) in fields.items():
             if field.endswith('id') or field in ('name', 'file_name'):
                 continue
+            values = values_of(content[part], field)
+            if values is not None and all_fit(values):
+                continue
             for entry in content[part]:
-                if field in entry and not is_right(entry[field]):
+                if field in entry and not fits(entry[field]):
                     value = unquoted(entry[field])
-                    if is_right(value):
+                    if fits(value):
                         entry[field] = value
                         count += 1
     return count
@@ -169,53 +196,19 @@ def _drop_classes(content: dict, names: tuple[str, ...]) -> int:
     return len(gone)
 
 
-def _compute_areas(content: dict) -> int:
-    count = 0
-    for annotation in content['annotations']:
-        _, _, width, height = annotation['bbox']
-        if annotation['area'] <= 0 < min(width, height):
-            annotation['area'] = width * height
-            count += 1
-    return count
-
-
-def _drop_copies(content: dict) -> int:
-    copies = {id(annotation) for annotation in boxes_twice(content)}
-    content['annotations'] = [a for a in content['annotations'] if id(a) not in copies]
-    return len(copies)
-
-
-def _drop_invisible(content: dict) -> int:
-    sizes = {i['id']: (i['width'], i['height']) for i in content['images']}
-    kept = [
-        a
-        for a in content['annotations']
-        if min(a['bbox'][2:]) > 0
-        and why_left_out(a, *sizes[a['image_id']]) != 'outside their image'
-    ]
-    count = len(content['annotations']) - len(kept)
-    content['annotations'] = kept
-    return count
-
-
-def _cut(content: dict) -> int:
-    sizes = {i['id']: (i['width'], i['height']) for i in content['images']}
-    count = 0
-    for annotation in content['annotations']:
-        x, y, w, h = annotation['bbox']
-        width, height = sizes[annotation['image_id']]
-        if leaves_image(annotation['bbox'], width, height):
-            left, top = max(x, 0), max(y, 0)
-            box = [left, top, min(x + w, width) - left, min(y + h, height) - top]
-            if annotation['area'] == w * h:  # of the box, not of a mask
-                annotation['area'] = box[2] * box[3]
-            annotation['bbox'] = box
-            count += 1
-    return count
+def _cut(annotation: dict, image: dict) -> dict:
+    """An annotation whose box is cut off at the border of its image."""
+    x, y, w, h = annotation['bbox']
+    width, height = image['width'], image['height']
+    left, top = max(x, 0), max(y, 0)
+    box = [left, top, min(x + w, width) - left, min(y + h, height) - top]
+    if annotation['area'] == w * h:  # of the box, not of a mask
+        return dict(annotation, area=box[2] * box[3], bbox=box)
+    return dict(annotation, bbox=box)
 
 
 def _boxes(content: dict) -> list[dict]:
-    is_box = FIELDS['annotations']['bbox'][0]
+    is_box = FIELDS['annotations']['bbox'].fits
     return [a for a in content['annotations'] if is_box(a.get('bbox'))]
 
 
@@ -228,7 +221,9 @@ def _from_corners(content: dict) -> int:
 
 
 def _complete(content: dict) -> int:
-    count = 0
+    entries, count = content['annotations'], 0
+    if None not in (values_of(entries, field) for field in ('area', 'iscrowd')):
+        return 0
     for annotation in _boxes(content):
         count += not {'area', 'iscrowd'} <= {*annotation}
         _, _, width, height = annotation['bbox']
@@ -241,6 +236,8 @@ def _match_types(content: dict) -> int:
     count = 0
     for key, part in (('image_id', 'images'), ('category_id', 'categories')):
         known = {e['id'] for e in content[part] if is_key(e.get('id'))}
+        if refers(content['annotations'], key, known):
+            continue
         by_text = {text_of(value): value for value in known}
         for annotation in content['annotations']:
             value = annotation.get(key)
@@ -253,7 +250,8 @@ def _match_types(content: dict) -> int:
 def _number(content: dict) -> int:
     annotations = content['annotations']
     ids = [annotation.get('id') for annotation in annotations]
-    if all(type(i) is int and 0 < i < 2**53 for i in ids) and len({*ids}) == len(ids):
+    whole = {*map(type, ids)} <= {int} and len({*ids}) == len(ids)
+    if whole and (not ids or 0 < min(ids) and max(ids) < 2**53):
         return 0
     for number, annotation in enumerate(annotations, 1):
         annotation['id'] = number

@@ -16,7 +16,7 @@ import torch
 from ..environment.memory import free_ram
 from .annotation_checks import check_annotations
 from .annotation_files import read_annotations
-from .box_checks import why_left_out
+from .box_table import BoxTable, box_table
 
 __all__ = ['Boxes', 'Proposal', 'propose', 'propose_for', 'usable_boxes']
 
@@ -94,28 +94,22 @@ def propose(
     train_json = Path(train_json)
     content = read_annotations(train_json)
     check_annotations(content, train_json)
-    return propose_for(usable_boxes(content), arch, memory, scale)
+    return propose_for(usable_boxes(content, box_table(content)), arch, memory, scale)
 
 
-def usable_boxes(content: Mapping[str, Any]) -> Boxes:
+def usable_boxes(content: Mapping[str, Any], table: BoxTable) -> Boxes:
     """The boxes that training uses.
 
     Args:
         content: Whole COCO annotations.
+        table: Of their boxes.
     """
-    place = {image['id']: place for place, image in enumerate(content['images'])}
     images = [(image['width'], image['height']) for image in content['images']]
-    kept = [
-        (*annotation['bbox'][2:], place[annotation['image_id']])
-        for annotation in content['annotations']
-        if not annotation.get('iscrowd')
-        and not why_left_out(annotation, *images[place[annotation['image_id']]])
-    ]
-    table = np.asarray(kept, dtype=float).reshape(-1, 3)
+    used = table.used()
     return Boxes(
         np.asarray(images, dtype=float).reshape(-1, 2),
-        table[:, :2],
-        table[:, 2].astype(int),
+        table.boxes[used, 2:],
+        table.images[used],
     )
 
 

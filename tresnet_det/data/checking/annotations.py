@@ -1,14 +1,14 @@
 """What the annotations of one split say: boxes, images without, what is dropped."""
 
-from collections import Counter
+import numpy as np
 
 from ...common.errors import UserError, some
 from ..annotation_checks import kinds_of
-from ..box_checks import leaves_image, look_at_boxes, why_left_out, wrong_boxes
+from ..box_checks import look_at_boxes, wrong_boxes
+from ..box_table import LEFT_OUT
 from ..class_names import check_class_names
-from ..coco_datasets import check_something_left, usable_images
+from ..coco_datasets import are_of, check_something_left, usable_images, with_boxes
 from ..mask_checks import REMEDY, mask_faults
-from ..same_boxes import boxes_twice
 from .findings import Finding, Level, Picture
 from .reading import ReadSplit
 
@@ -49,6 +49,7 @@ def annotation_findings(read: ReadSplit, allow_subset: bool = False) -> list[Fin
     try:
         check_something_left(
             read.content,
+            read.boxes,
             read.split.ann_file,
             _wanted(read),
             read.split.filters,
@@ -69,58 +70,42 @@ def _wanted(read: ReadSplit) -> list[str]:
 
 
 def _box_findings(read: ReadSplit) -> list[Finding]:
-    name, content = read.split.name, read.content
-    faults = look_at_boxes(content)
+    name, table = read.split.name, read.boxes
+    annotations, images = read.content['annotations'], read.content['images']
+    faults = look_at_boxes(table)
     found = []
     wrong = wrong_boxes(faults, read.split.ann_file, read.split.test_mode)
     if wrong:
         found.append(Finding(Level.ERROR, name, wrong))
-    by_id = {str(a['id']): a for a in content['annotations']}
-    images = {image['id']: image for image in content['images']}
 
-    def pictures(ids: list[str]) -> tuple[Picture, ...]:
-        return tuple(
-            Picture(read.path(images[a['image_id']]), (tuple(a['bbox']),), f'box {key}')
-            for key, a in ((key, by_id[key]) for key in ids[:4])
+    def add(places: np.ndarray, text: str, remedy: str) -> None:
+        """A finding with ids and pictures of some boxes."""
+        pictures = tuple(
+            Picture(
+                read.path(images[table.images[place]]),
+                (tuple(annotations[place]['bbox']),),
+                f'box {table.ids[place]}',
+            )
+            for place in places[:4].tolist()
         )
+        text = f'{len(places)} {text} (annotations {some(table.names(places))})'
+        found.append(Finding(Level.WARNING, name, text, remedy, pictures))
 
-    for reason, ids in faults.left_out.items():
-        remedy = (
-            'Training leaves them out, evaluation counts them as missed objects. '
-            + _MENDING.get(reason, 'Mend them by hand.')
+    for reason, places in faults.left_out.items():
+        remedy = 'Training leaves them out, evaluation counts them as missed objects. '
+        remedy += _MENDING.get(reason, 'Mend them by hand.')
+        add(places, f'boxes are {reason}', remedy)
+    beyond = np.flatnonzero(table.leaving())
+    if beyond.size and not faults.are_corners:
+        add(
+            beyond,
+            f'of {faults.total} boxes leave their image by more than a pixel',
+            'Are they of images of another size? --mend does not touch them.'
+            if faults.of_other_sizes
+            else 'Training cuts them off at the border, evaluation does not. '
+            '--mend cuts them off.',
         )
-        found.append(
-            Finding(
-                Level.WARNING,
-                name,
-                f'{len(ids)} boxes are {reason} (annotations {some(ids)})',
-                remedy,
-                pictures(ids),
-            )
-        )
-    beyond = [
-        str(a['id'])
-        for a in content['annotations']
-        if leaves_image(
-            a['bbox'], images[a['image_id']]['width'], images[a['image_id']]['height']
-        )
-    ]
-    if beyond and not faults.are_corners:
-        found.append(
-            Finding(
-                Level.WARNING,
-                name,
-                f'{len(beyond)} of {faults.total} boxes leave their image by '
-                f'more than a pixel (annotations {some(beyond)})',
-                'Are they of images of another size? --mend does not touch them.'
-                if faults.of_other_sizes
-                else 'Training cuts them off at the border, evaluation does not. '
-                '--mend cuts them off.',
-                pictures(beyond),
-            )
-        )
-    odd = [a['id'] for a in content['annotations'] if a['id'] in (0, '0')]
-    if odd:
+    if 0 in table.ids or '0' in table.ids:
         found.append(
             Finding(
                 Level.NOTE,
@@ -130,31 +115,20 @@ def _box_findings(read: ReadSplit) -> list[Finding]:
                 'does not. --mend numbers from 1.',
             )
         )
-    copies = [str(a['id']) for a in boxes_twice(content)]
-    if copies:
-        found.append(
-            Finding(
-                Level.WARNING,
-                name,
-                f'{len(copies)} boxes stand twice: same image, category and box '
-                f'(annotations {some(copies)})',
-                'One of the two always counts as missed. --mend leaves the copies out.',
-                pictures(copies),
-            )
+    copies = table.copies()
+    if copies.size:
+        add(
+            copies,
+            'boxes stand twice: same image, category and box',
+            'One of the two always counts as missed. --mend leaves the copies out.',
         )
-    tiny = [
-        str(a['id']) for a in content['annotations'] if 1 <= min(a['bbox'][2:]) < TINY
-    ]
-    if tiny:
-        found.append(
-            Finding(
-                Level.WARNING,
-                name,
-                f'{len(tiny)} boxes are narrower than {TINY} pixels (annotations '
-                f'{some(tiny)})',
-                'No detector finds these; look whether they are slips.',
-                pictures(tiny),
-            )
+    least = table.boxes[:, 2:].min(1)
+    tiny = np.flatnonzero((least >= 1) & (least < TINY))
+    if tiny.size:
+        add(
+            tiny,
+            f'boxes are narrower than {TINY} pixels',
+            'No detector finds these; look whether they are slips.',
         )
     return found
 
@@ -170,11 +144,13 @@ _MENDING = {
 def _class_findings(read: ReadSplit, allow_subset: bool) -> list[Finding]:
     names = [category['name'] for category in read.content['categories']]
     if read.split.classes is not None:
-        label = {c['id']: c['name'] for c in read.content['categories']}
-        counts = Counter(label[a['category_id']] for a in read.content['annotations'])
         try:
             check_class_names(
-                read.split.classes, names, read.split.ann_file, allow_subset, counts
+                read.split.classes,
+                names,
+                read.split.ann_file,
+                allow_subset,
+                read.boxes_of_classes(),
             )
         except UserError as error:
             return [_finding(read, Level.ERROR, str(error))]
@@ -196,7 +172,7 @@ def _class_findings(read: ReadSplit, allow_subset: bool) -> list[Finding]:
 
 def empty_images(read: ReadSplit) -> list[str]:
     """Names of images without a box."""
-    used = {annotation['image_id'] for annotation in read.content['annotations']}
+    used = with_boxes(read.content, read.boxes)
     return [i['file_name'] for i in read.content['images'] if i['id'] not in used]
 
 
@@ -206,18 +182,20 @@ def dropped(read: ReadSplit) -> dict[str, int]:
     Args:
         read: The split's sound entries.
     """
-    images = {i['id']: (i['width'], i['height']) for i in read.content['images']}
-    names = {c['id']: c['name'] for c in read.content['categories']}
-    wanted = _wanted(read)
-    counts: Counter[str] = Counter()
-    _, reasons = usable_images(read.content, wanted, read.split.filters)
-    counts.update({f'images {reason}': n for reason, n in reasons.items()})
-    for annotation in read.content['annotations']:
-        reason = why_left_out(annotation, *images[annotation['image_id']])
-        if names[annotation['category_id']] not in wanted:
-            reason = 'of a category that the config leaves out'
-        elif not reason and annotation.get('iscrowd'):
-            reason = 'marked by "iscrowd", which is neither object nor background'
-        if reason:
-            counts[f'boxes {reason}'] += 1
-    return dict(counts)
+    content, table, wanted = read.content, read.boxes, _wanted(read)
+    _, images = usable_images(content, table, wanted, read.split.filters)
+    counts = {f'images {reason}': count for reason, count in images.items()}
+    why = (
+        *LEFT_OUT,
+        'of a category that the config leaves out',
+        'marked by "iscrowd", which is neither object nor background',
+    )
+    reasons = table.reasons()
+    reasons[(reasons < 0) & table.crowds] = len(LEFT_OUT) + 1
+    reasons[~are_of(content, table, wanted)] = len(LEFT_OUT)
+    # In the order of the file.
+    kinds, first, number = np.unique(reasons, return_index=True, return_counts=True)
+    for _, kind, count in sorted(zip(first.tolist(), kinds, number.tolist())):
+        if kind >= 0:
+            counts[f'boxes {why[kind]}'] = count
+    return counts

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ...common.errors import UserError
 from ..mending import Choices
-from ..proposal import Proposal, propose_for
+from ..proposal import Proposal, propose_for, usable_boxes
 from .annotations import annotation_findings
 from .classes import class_findings
 from .findings import Finding, Level
@@ -17,7 +17,7 @@ from .image_findings import (
     orphan_findings,
 )
 from .images import read_images
-from .reading import ReadSplit, read_split
+from .reading import STEPS, ReadSplit, read_split
 from .splits import DataSet
 
 __all__ = ['Checked', 'Progress', 'check']
@@ -82,18 +82,17 @@ def _check(data: DataSet, choices: Choices, progress: Progress) -> Checked:
         for name in data.passed
     ]
     reads = []
-    step = progress('annotations', 3 * len(data.splits))
     for split in data.splits:
-        read, found = read_split(split, choices)
+        step = progress(f'annotations of {split.name}', STEPS + 2)
+        read, found = read_split(split, choices, step)
         findings += found
-        step()
         if read:
             findings += annotation_findings(read, data.allow_subset)
             reads.append(read)
-        step()
-        if read and split.folder:
-            findings += missing_findings(read, data.allow_missing)
-        step()
+            step()
+            if split.folder:
+                findings += missing_findings(read, data.allow_missing)
+            step()
     if not reads and len(data.splits) == 1:
         raise UserError(findings[-1].text)  # there is nothing else to say
     if reads:
@@ -103,7 +102,7 @@ def _check(data: DataSet, choices: Choices, progress: Progress) -> Checked:
     findings.sort(key=lambda finding: order.index(finding.level))
     proposal = None
     if reads and reads[0].split is data.splits[0]:
-        boxes = reads[0].table()[0]
+        boxes = usable_boxes(reads[0].content, reads[0].boxes)
         if len(boxes.boxes):
             proposal = propose_for(boxes)
     return Checked(data, reads, findings, proposal)

@@ -1,6 +1,5 @@
 """Classes over all splits: how many boxes each has, and where it is absent."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from ...common.errors import some
@@ -16,11 +15,9 @@ def class_counts(reads: Sequence[ReadSplit]) -> dict[str, list[int]]:
     """Class name -> boxes in each split, in the order of the first file."""
     counts: dict[str, list[int]] = {}
     for place, read in enumerate(reads):
-        names = {c['id']: str(c['name']) for c in read.content['categories']}
-        boxes = Counter(names[a['category_id']] for a in read.content['annotations'])
-        for name in dict.fromkeys(names.values()):
-            row = counts.setdefault(name, [0] * len(reads))
-            row[place] = boxes[name]
+        for name, number in read.boxes_of_classes().items():
+            row = counts.setdefault(str(name), [0] * len(reads))
+            row[place] += number
     return counts
 
 

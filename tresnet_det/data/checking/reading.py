@@ -1,6 +1,8 @@
 """Reads an annotation file of which as much as possible is to be said."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,15 @@ from ...common.errors import UserError
 from ...common.json_files import decode_json
 from ..annotation_checks import annotation_faults, check_is_coco, kinds_of
 from ..annotation_files import read_annotations
-from ..box_checks import why_left_out
-from ..mending import Choices, mend_annotations, put_in_order, repair
-from ..proposal import Boxes
+from ..box_table import BoxTable, box_table
+from ..mending import Choices, put_in_order, repair
 from .findings import Finding, Level
 from .images import ImageFacts
 from .splits import Split
 
-__all__ = ['ReadSplit', 'read_split']
+__all__ = ['STEPS', 'ReadSplit', 'read_split']
+
+STEPS = 4  # of reading: decoding, faults, repairs, order
 
 
 @dataclass
@@ -56,42 +59,39 @@ class ReadSplit:
         """Of an image."""
         return Path(self.split.folder or '.', image['file_name'])
 
-    def table(self) -> tuple[Boxes, np.ndarray, np.ndarray, list[dict]]:
-        """The boxes that training uses: sizes, [x, y, w, h] of shape (N, 4), the
-        places of their classes, and the annotations."""
-        place = {image['id']: k for k, image in enumerate(self.content['images'])}
-        images = [(i['width'], i['height']) for i in self.content['images']]
-        names = {name: k for k, name in enumerate(self.classes)}
-        label = {c['id']: names[c['name']] for c in self.content['categories']}
-        used = [
-            annotation
-            for annotation in self.content['annotations']
-            if not annotation.get('iscrowd')
-            and not why_left_out(annotation, *images[place[annotation['image_id']]])
-        ]
-        boxes = np.array([a['bbox'] for a in used], dtype=float).reshape(-1, 4)
-        where = np.array([place[a['image_id']] for a in used], dtype=int)
-        labels = np.array([label[a['category_id']] for a in used], dtype=int)
-        sizes = np.array(images, dtype=float).reshape(-1, 2)
-        return Boxes(sizes, boxes[:, 2:], where), boxes, labels, used
+    @cached_property
+    def boxes(self) -> BoxTable:
+        """All boxes of ``content``."""
+        return box_table(self.content)
+
+    def boxes_of_classes(self) -> dict[Any, int]:
+        """Name of each category -> its boxes."""
+        categories = self.content['categories']
+        numbers = np.bincount(self.boxes.labels, minlength=len(categories)).tolist()
+        counts: dict[Any, int] = {}
+        for category, number in zip(categories, numbers):
+            counts[category['name']] = counts.get(category['name'], 0) + number
+        return counts
 
 
 def read_split(
-    split: Split, choices: Choices
+    split: Split, choices: Choices, step: Callable[[], object] = lambda: None
 ) -> tuple[ReadSplit | None, list[Finding]]:
     """Reads, and tells all that is wrong with keys, types and ids.
 
     Args:
         split: Where it is.
         choices: A person's, of mending.
+        step: Called after each of ``STEPS`` steps, if all are made.
 
     Returns:
         None where the file is none of annotations.
     """
     try:
-        raw, content, encoding = _content(split)
+        content, encoding = _content(split)
     except UserError as error:
         return None, [Finding(Level.ERROR, split.name, str(error))]
+    step()
     findings = []
     if encoding != 'utf-8':
         mark = 'a byte order mark' if encoding == 'utf-8-sig' else encoding.upper()
@@ -103,12 +103,12 @@ def read_split(
                 '--mend writes it so.',
             )
         )
-    # The faults of the file as it is; mending works on copies of the entries.
-    kinds = kinds_of(annotation_faults(raw, split.test_mode))
+    kinds = kinds_of(annotation_faults(content, split.test_mode))
+    step()
     for kind in kinds:
         if kind.mendable:
             remedy = '--mend mends it.'
-        elif 'none of the' in kind.text or 'without' in kind.text:
+        elif kind.droppable:
             remedy = (
                 'Mend the file by hand, or leave these entries out: --mend ... --drop.'
             )
@@ -118,41 +118,37 @@ def read_split(
     # Repairing finds images under other names.
     names = [
         image['file_name']
-        for image in raw['images']
-        if isinstance(image, dict) and isinstance(image.get('file_name'), str)
+        for image in content['images']
+        if isinstance(image.get('file_name'), str)
     ]
-    done = repair(content, split.folder, choices, split.ann_file)
-    if not kinds and not done:
-        mended, left = _copy(content), []  # each look takes seconds for COCO
-        changes = put_in_order(mended)
-    else:
-        mended = _copy(raw)
-        changes = mend_annotations(mended, split.folder, choices, split.ann_file)
-        left = [str(kind) for kind in kinds_of(annotation_faults(mended, True))]
+    changes = repair(content, split.folder, choices, split.ann_file, not kinds)
+    left = []
+    if kinds or changes:
+        left = [str(kind) for kind in kinds_of(annotation_faults(content, True))]
+    step()
+    mended = dict(content)
+    read = ReadSplit(split, content, mended, changes, left, bool(findings), names)
+    if left:
         _leave_out(content)
+    else:
+        changes += put_in_order(mended, read.boxes)
     if encoding != 'utf-8':
         changes.append(f'written in UTF-8 in place of {encoding.upper()}')
-    faulty = bool(findings)
-    return ReadSplit(split, content, mended, changes, left, faulty, names), findings
+    step()
+    return read, findings
 
 
-def _content(split: Split) -> tuple[dict, dict, str]:
-    """What the file holds, twice, and its encoding."""
+def _content(split: Split) -> tuple[dict, str]:
+    """What the file holds, and its encoding."""
     try:
         data = get(split.ann_file, backend_args=split.backend_args)
-        raw, encoding = decode_json(data)
+        content, encoding = decode_json(data)
     except (OSError, ValueError):
         read_annotations(split.ann_file, split.backend_args)  # says what is wrong
         raise
-    check_is_coco(raw, split.ann_file, split.test_mode)
-    raw.setdefault('annotations', [])
-    return raw, _copy(raw), encoding
-
-
-def _copy(content: dict) -> dict:
-    """Entries may be changed, what they hold may be replaced."""
-    parts = ('images', 'annotations', 'categories')
-    return {**content, **{part: [dict(e) for e in content[part]] for part in parts}}
+    check_is_coco(content, split.ann_file, split.test_mode)
+    content.setdefault('annotations', [])
+    return content, encoding
 
 
 def _leave_out(content: dict) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...common.atomic import written_whole
 from ...common.errors import UserError
-from ..proposal import anchor_overlaps, sizes_at
+from ..proposal import anchor_overlaps, sizes_at, usable_boxes
 from . import figures
 from .annotations import dropped
 from .check import Checked
@@ -125,7 +125,8 @@ def _figures(checked: Checked) -> list[dict[str, str]]:
         return []
     proposal, head = checked.proposal, checked.data.head
     scale = checked.data.scale or proposal.scale
-    boxes, places, _, _ = checked.reads[0].table()
+    read = checked.reads[0]
+    boxes = usable_boxes(read.content, read.boxes)
     strides = head.get('strides') or proposal.strides
     ranges = head.get('regress_ranges') or proposal.regress_ranges
     if len(ranges) != len(strides):  # an anchor head's config has no ranges
@@ -165,7 +166,9 @@ def _figures(checked: Checked) -> list[dict[str, str]]:
         ),
         dict(
             title='Where boxes lie',
-            uri=figures.heat_map(places, boxes.images[boxes.image_of]),
+            uri=figures.heat_map(
+                read.boxes.boxes[read.boxes.used()], boxes.images[boxes.image_of]
+            ),
             text='All images are laid over each other. White: objects there are new '
             'to the detector.',
         ),
@@ -176,9 +179,12 @@ def _samples(read: ReadSplit) -> list[dict[str, Any]]:
     """Boxes of each class, spread over the file and of medium size."""
     if not read.facts:
         return []
-    boxes, _, labels, used = read.table()
-    names = {image['id']: image for image in read.content['images']}
-    areas = boxes.boxes.prod(1)
+    table, used = read.boxes, read.boxes.used()
+    places = {name: place for place, name in enumerate(read.classes)}
+    labels = np.array([places[c['name']] for c in read.content['categories']], int)[
+        table.labels[used]
+    ]
+    areas = table.boxes[used, 2:].prod(1)
     samples = []
     for label, name in list(enumerate(read.classes))[:MOST_CLASSES]:
         own = np.flatnonzero(labels == label)
@@ -187,10 +193,7 @@ def _samples(read: ReadSplit) -> list[dict[str, Any]]:
         order = own[np.argsort(areas[own], kind='stable')]
         # From small to large: the middle of each quarter.
         picks = [order[int((k + 0.5) / SAMPLES * len(order))] for k in range(SAMPLES)]
-        shown = [
-            around(read.path(names[used[place]['image_id']]), used[place]['bbox'])
-            for place in dict.fromkeys(picks)
-        ]
+        shown = [around(*_place(read, used[pick])) for pick in dict.fromkeys(picks)]
         samples.append(
             dict(name=str(name), count=len(own), pictures=[u for u in shown if u])
         )
@@ -201,13 +204,12 @@ def _offenders(read: ReadSplit) -> list[dict[str, Any]]:
     """Boxes that are most unlike the others."""
     if not read.facts:
         return []
-    boxes, _, _, used = read.table()
-    if not len(used):
+    table, used = read.boxes, read.boxes.used()
+    if not used.size:
         return []
-    widths, heights = boxes.boxes.T
-    share = boxes.boxes.prod(1) / boxes.images[boxes.image_of].prod(1)
-    images = {image['id']: image for image in read.content['images']}
-    names = {c['id']: str(c['name']) for c in read.content['categories']}
+    sides, images = table.boxes[used, 2:], table.sizes[used]
+    widths, heights = sides.T
+    share = sides.prod(1) / images.prod(1)
     offenders = []
     for title, measure in (
         ('smallest', share),
@@ -217,13 +219,19 @@ def _offenders(read: ReadSplit) -> list[dict[str, Any]]:
     ):
         pictures = []
         for place in np.argsort(measure, kind='stable')[:SAMPLES]:
-            annotation = used[place]
-            path = read.path(images[annotation['image_id']])
-            uri = around(path, annotation['bbox'])
+            path, box = _place(read, used[place])
+            uri = around(path, box)
             if uri:
-                what = names[annotation['category_id']]
+                category = read.content['categories'][table.labels[used[place]]]
                 size = f'{widths[place]:.0f} x {heights[place]:.0f}'
-                caption = f'{what}, {size}, {path.name}, id {annotation["id"]}'
+                key = table.ids[used[place]]
+                caption = f'{category["name"]}, {size}, {path.name}, id {key}'
                 pictures.append((uri, caption))
         offenders.append(dict(title=title, pictures=pictures))
     return offenders
+
+
+def _place(read: ReadSplit, box: int) -> tuple[Path, list[float]]:
+    """The image that a box is on, and the box."""
+    image = read.content['images'][read.boxes.images[box]]
+    return read.path(image), read.content['annotations'][box]['bbox']

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError, some
-from ..annotation_checks import FIELDS, check_annotations
+from ..annotation_checks import check_annotations
+from ..fields import FIELDS
 from ..mending import Choices, mend_annotations
 from .found import Box, Found, Picture
 from .text_files import json_of

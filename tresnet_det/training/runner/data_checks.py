@@ -9,6 +9,7 @@ from mmengine.fileio import LocalBackend, get_file_backend
 
 from ...data.annotation_checks import check_annotations
 from ...data.annotation_files import read_annotations
+from ...data.box_table import box_table
 from ...data.class_names import check_class_names
 from ...data.coco_datasets import check_something_left, holds_coco, loads_masks
 from ...data.image_checks import check_images_exist
@@ -74,5 +75,10 @@ def _check_innermost(
     ):
         check_images_exist(content, folder, ann_file, allow_missing)
     check_something_left(
-        content, ann_file, classes, dataset.filter_cfg or {}, dataset.test_mode
+        content,
+        box_table(content),
+        ann_file,
+        classes,
+        dataset.filter_cfg or {},
+        dataset.test_mode,
     )
