@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
     add('--skip-broken', action='store_true', help='leave out what cannot be read')
     add = parser.add_argument_group('what only you can know').add_argument
     add('--only', metavar='PATTERN', help='of the annotation files take these')
-    add('--merge-same-names', action='store_true', help='two classes of one name')
+    add('--merge-names', action='store_true', help='two classes of one name')
     add('--boxes-on', choices=BOXES_ON, help='where images have another size')
     return parser.parse_args()
 

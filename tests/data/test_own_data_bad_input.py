@@ -338,7 +338,7 @@ def test_what_only_the_person_knows(tmp_path, drawn):
     file = source / 'train' / ROBOFLOW
     whole = file.read_text()
     edit_json(file, same_name)
-    result = make_own_data(source, tmp_path / 'same', Options(merge_same_names=True))
+    result = make_own_data(source, tmp_path / 'same', Options(merge_names=True))
     assert '  1 categories had the name of another' in result.lines
     file.write_text(whole)
     edit_json(file, other_size)

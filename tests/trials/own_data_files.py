@@ -81,7 +81,7 @@ def main() -> None:
             answers: dict = dict(alike=True)  # grey images look alike
             asked = []
             for name, value in (
-                ('merge_same_names', True),
+                ('merge_names', True),
                 ('boxes_on', 'seen'),
                 ('skip_broken', True),
                 (None, None),

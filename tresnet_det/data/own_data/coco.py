@@ -21,7 +21,7 @@ def is_coco(content: Any) -> bool:
     return isinstance(content, Mapping) and {*FIELDS} <= {*content}
 
 
-def read_coco(files: list[Path], tree: Tree, merge_same_names: bool = False) -> Found:
+def read_coco(files: list[Path], tree: Tree, merge_names: bool = False) -> Found:
     """Reads one annotation file for each split.
 
     What needs no guess is mended (``mend_annotations``), and counted.
@@ -29,7 +29,7 @@ def read_coco(files: list[Path], tree: Tree, merge_same_names: bool = False) -> 
     Args:
         files: The annotation files.
         tree: Of the source.
-        merge_same_names: Categories of one name are one.
+        merge_names: Categories of one name are one.
 
     Raises:
         UserError: Two files are of one split, two categories have one name, or
@@ -44,8 +44,8 @@ def read_coco(files: list[Path], tree: Tree, merge_same_names: bool = False) -> 
             found.changes[f'annotation files in {encoding.upper()} were read'] += 1
     _drop_parents(contents, found.changes)
     for file, content in contents.items():
-        _same_names(file, content, merge_same_names)
-        for done in _mended(content, file, merge_same_names):
+        _same_names(file, content, merge_names)
+        for done in _mended(content, file, merge_names):
             count, _, what = done.partition(' ')
             found.changes[what] += int(count)
         check_annotations(content, file, test_mode=True)
@@ -112,7 +112,7 @@ def _same_names(file: Path, content: Any, merge: bool) -> None:
         raise UserError(
             f'{file} has {len(same)} names that several categories share: {name!r} is '
             + ' and '.join(f'id {key} ({used[str(key)]} boxes)' for key in keys)
-            + '. Are they one class? Then add --merge-same-names; else rename one'
+            + '. Are they one class? Then add --merge-names; else rename one'
         )
 
 

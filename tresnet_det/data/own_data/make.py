@@ -42,7 +42,7 @@ class Options:
     copy: bool = False
     images: Path | None = None
     only: str | None = None
-    merge_same_names: bool = False
+    merge_names: bool = False
     skip_broken: bool = False
     boxes_on: str | None = None
 
@@ -109,7 +109,7 @@ def make_own_data(
             unpack(source, folder, progress(f'unpacking {source.name}', _size(source)))
         found = read_source(
             Tree(folder, options.only, options.images),
-            merge_same_names=options.merge_same_names,
+            merge_names=options.merge_names,
         )
         as_seen(found, options.boxes_on, options.skip_broken)
         how_split = set_splits(
