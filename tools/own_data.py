@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     add('--val-share', type=float, default=0.2, help='where the source has none')
     add('--seed', type=int, default=0, help='of the drawing')
     add('--resplit', action='store_true', help='draw new splits in any case')
-    add('--alike', action='store_true', help='look-alikes may be in train and val')
+    add('--alike', action='store_true', help='look-alikes may be in two splits')
     add = parser.add_argument_group('the images').add_argument
     how = parser.add_mutually_exclusive_group()
     how.add_argument('--link', action='store_true', help='to the images (default)')

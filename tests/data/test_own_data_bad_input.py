@@ -6,6 +6,7 @@ import runpy
 import shutil
 import stat
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -78,6 +79,16 @@ def damaged_zip(source):
     data = bytearray(Path(file).read_bytes())
     data[60:120] = bytes(60)
     (source / 'export.zip').write_bytes(data)
+
+
+def cut_zip(source):
+    file = Path(shutil.make_archive(source.parent / 'z', 'zip', source))
+    (source / 'export.zip').write_bytes(file.read_bytes()[:-300])
+
+
+def gzipped(source, mode):
+    with tarfile.open(source / 'export.tar', mode) as archive:
+        archive.add(source / 'data.yaml', 'data.yaml')
 
 
 def rename_file(content):
@@ -261,8 +272,15 @@ BAD = {
     'damaged zip': ('yolo', damaged_zip, 'no whole zip archive'),
     'empty zip': ('yolo', zip_of, 'holds no annotations that are known'),
     'larger than the disk': ('yolo', huge, 'GB free'),
+    'damaged zip, cut': ('yolo', lambda s: cut_zip(s), 'nor a zip'),
+    'gzip': ('yolo', lambda s: gzipped(s, 'w:gz'), 'Unpack it, and give the folder'),
+    'tar': ('yolo', lambda s: gzipped(s, 'w'), 'Unpack it, and give the folder'),
     'no zip': ('yolo', lambda s: (s / 'export.zip').write_text('x'), 'nor a zip'),
 }
+
+
+def test_these_are_forty_and_more():
+    assert len(BAD) >= 40
 
 
 @pytest.mark.parametrize('case', BAD)
@@ -270,8 +288,7 @@ def test_one_error_and_nothing_written(tmp_path, drawn, case):
     export, change, words = BAD[case]
     source = written(drawn, tmp_path / 'source', export)
     change(source)
-    archive = source / 'export.zip'
-    given = archive if archive.exists() else source
+    given = next(source.glob('export.*'), source)
     before = snapshot(tmp_path)
     with pytest.raises(UserError) as error:
         make_own_data(given, tmp_path / 'deep' / 'er' / 'out')
@@ -419,6 +436,19 @@ def test_turned_boxes_and_polygons_become_upright(tmp_path, drawn):
     found = boxes_in(tmp_path / 'b')['train', 'train_0.jpg']
     # 24 x 16 pixels, turned by a quarter about (48, 32): to the left and down.
     assert np.allclose(found[0][1], [32, 32, 16, 24], atol=0.01)
+
+
+def test_look_alikes_in_two_splits_are_told(tmp_path):
+    """The same photograph, saved anew, in train and in val of the source."""
+    shots = drawn_shots(tmp_path / 'drawn')
+    poor = [cv2.IMWRITE_JPEG_QUALITY, 60]
+    cv2.imwrite(str(shots[-1].file), cv2.imread(str(shots[0].file)), poor)
+    source = written(shots, tmp_path / 'source', 'yolo')
+    lines = '\n'.join(make_own_data(source, tmp_path / 'a').lines)
+    assert 'LEAK: 1 images of val are nearly the same as images of train (' in lines
+    assert 'train_0.jpg = val_1.jpg' in lines and '--resplit' in lines
+    options = Options(resplit=True, val_share=0.4)
+    assert 'LEAK' not in '\n'.join(make_own_data(source, tmp_path / 'b', options).lines)
 
 
 def test_a_stopped_call_leaves_nothing(tmp_path, drawn):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -82,7 +83,8 @@ def test_every_box_comes_back(tmp_path, name):
 
 def loads(config):
     text = config.read_text()
-    assert len(text.splitlines()) <= 25
+    assert len(text.splitlines()) <= 25 and '0000' not in text
+    assert max(map(len, re.sub(r'train.py .*', '', text).splitlines())) <= 88
     cfg = Config.fromfile(config)
     assert cfg.train_dataloader.dataset.data_root == f'{config.parent}/'
     images = json.loads(Path(cfg.val_evaluator.ann_file).read_text())['images']

@@ -18,7 +18,7 @@ from .annotation_checks import check_annotations
 from .annotation_files import read_annotations
 from .box_table import BoxTable, box_table
 
-__all__ = ['Boxes', 'Proposal', 'propose', 'propose_for', 'usable_boxes']
+__all__ = ['Boxes', 'Proposal', 'propose', 'propose_for', 'shown', 'usable_boxes']
 
 FINEST = 8  # pixels: the stride of the finest level
 LARGEST = (1333, 800)  # MMDetection's size for COCO
@@ -31,6 +31,7 @@ ITERATIONS = 1000  # of a training, at least
 EPOCHS = (12, 100)  # at least, at most
 SAMPLE = 20_000  # boxes that anchors are compared with, about
 GIB = 2**30
+_NO_END = 1e8  # pixels
 # Bytes kept for backward for each pixel of an image, float32, nothing frozen, by
 # arch: 440 of FCOS's neck and head of 256 channels (measured at 320 x 320), the
 # rest of the backbone (docs/measured.md).
@@ -121,6 +122,12 @@ def factors(images: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
         scale: Longest and shortest side, at most.
     """
     return np.minimum(max(scale) / images.max(1), min(scale) / images.min(1))
+
+
+def shown(value: object) -> str:
+    """A value of a proposal as configs write it: 1e8 pixels are FCOS's way to say
+    no end."""
+    return repr(value).replace(repr(_NO_END), '1e8')
 
 
 def sizes_at(data: Boxes, scale: tuple[float, float]) -> np.ndarray:
@@ -229,7 +236,7 @@ def _ranges(
     least, most = 2 * FINEST, 8 * FINEST
     first = int(2 ** math.floor(math.log2(min(max(half, least), most))))
     ends = [first * 2**level for level in range(len(strides) - 1)]
-    ranges = tuple(zip((-1, *ends), (*ends, 1e8)))
+    ranges = tuple(zip((-1, *ends), (*ends, _NO_END)))
     shares = [
         np.mean((longest / 2 > low) & (longest / 2 <= high)) for low, high in ranges
     ]

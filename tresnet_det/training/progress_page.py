@@ -4,7 +4,6 @@ It is one file with everything in it, so it can be copied, sent, and opened
 without a network.
 """
 
-import base64
 import html
 import io
 import os
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 
 from ..common.atomic import written_whole
+from ..common.html_pictures import data_uri, jpeg_uri
 from ..evaluation.figures import curves_of, read_scalars
 
 __all__ = ['PAGE', 'write_page']
@@ -65,7 +65,7 @@ def write_page(
     if scalars:
         curves = io.BytesIO()
         curves_of(scalars).savefig(curves, dpi=100, format='png')
-        parts.append(_figure(curves.getvalue(), 'png', 'losses and AP'))
+        parts.append(_figure(data_uri(curves.getvalue(), 'png'), 'losses and AP'))
     if pictures:
         parts.append('<h2>Ground truth (left), detections (right)</h2>')
     for caption, picture in pictures.items():
@@ -73,9 +73,7 @@ def write_page(
         small = cv2.resize(
             picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA
         )
-        quality = [cv2.IMWRITE_JPEG_QUALITY, 85]
-        _, data = cv2.imencode('.jpg', small[..., ::-1], quality)
-        parts.append(_figure(data.tobytes(), 'jpeg', caption))
+        parts.append(_figure(jpeg_uri(small[..., ::-1]), caption))
     page = (
         f'<!DOCTYPE html><html lang="en"><meta charset="utf-8">'
         f'<meta http-equiv="refresh" content="{_AGAIN}">'
@@ -105,9 +103,9 @@ def _number(value: float | None) -> str:
     return 'n/a' if value is None or value < 0 else f'{value:.3f}'
 
 
-def _figure(data: bytes, kind: str, caption: str) -> str:
-    text = base64.b64encode(data).decode()
+def _figure(uri: str, caption: str) -> str:
+    caption = html.escape(caption)
     return (
-        f'<figure><img alt="{html.escape(caption)}" src="data:image/{kind};base64,'
-        f'{text}"><figcaption>{html.escape(caption)}</figcaption></figure>'
+        f'<figure><img alt="{caption}" src="{uri}">'
+        f'<figcaption>{caption}</figcaption></figure>'
     )

@@ -1,6 +1,5 @@
 """The report's figures: sizes against levels and anchors, shapes, places."""
 
-import base64
 import io
 from collections.abc import Callable, Sequence
 
@@ -9,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from ...common.html_pictures import data_uri
 from ..proposal import ANCHORS
 
 __all__ = ['heat_map', 'shapes', 'sizes']
@@ -120,4 +120,4 @@ def _figure(draw: Callable[[Axes], None]) -> str:
     draw(axes)
     file = io.BytesIO()
     figure.savefig(file, format='svg', metadata={'Date': None})
-    return 'data:image/svg+xml;base64,' + base64.b64encode(file.getvalue()).decode()
+    return data_uri(file.getvalue(), 'svg+xml')

@@ -8,7 +8,7 @@ from ..image_checks import leaves_folder, missing_images, remedy_for_missing
 from .findings import Finding, Level, Picture
 from .images import orphans
 from .reading import ReadSplit
-from .same_images import same_images
+from .same_images import leak, pairs_by_split
 
 __all__ = ['alike', 'image_findings', 'missing_findings', 'orphan_findings']
 
@@ -157,16 +157,14 @@ def alike(reads: Sequence[ReadSplit]) -> list[Finding]:
         reads: With ``facts``.
     """
     places = [(read, name) for read in reads for name in read.facts]
-    exact, near = same_images([read.facts[name] for read, name in places])
-    groups = defaultdict(list)
-    for pairs, what in ((exact, 'the same file'), (near, 'nearly the same')):
-        for one, two in pairs:
-            groups[places[one][0].split.name, places[two][0].split.name, what].append(
-                (places[one], places[two])
-            )
+    groups = pairs_by_split(
+        [read.facts[name] for read, name in places],
+        [read.split.name for read, _ in places],
+    )
     found = []
-    for (first, second, what), same in groups.items():
-        names = some(f'{one[1]} = {two[1]}' for one, two in same)
+    for (first, second, what), pairs in groups.items():
+        same = [(places[one], places[two]) for one, two in pairs]
+        names = [f'{one[1]} = {two[1]}' for one, two in same]
         pictures = tuple(
             Picture(read.path({'file_name': name}), (), f'{read.split.name}: {name}')
             for pair in same[:3]
@@ -177,7 +175,7 @@ def alike(reads: Sequence[ReadSplit]) -> list[Finding]:
                 Finding(
                     Level.WARNING,
                     first,
-                    f'{len(same)} pairs of images are {what} ({names})',
+                    f'{len(same)} pairs of images are {what} ({some(names)})',
                     'Keep one of each, unless their boxes differ on purpose; never '
                     'part them over two splits.',
                     pictures,
@@ -188,8 +186,7 @@ def alike(reads: Sequence[ReadSplit]) -> list[Finding]:
                 Finding(
                     Level.ERROR,
                     f'{first} and {second}',
-                    f'LEAK: {len(same)} images of {second} are {what} as images of '
-                    f'{first} ({names})',
+                    leak(first, second, what, names),
                     f'The figures on {second} would be too good. Look at the pairs '
                     'and take them out of one of the two.',
                     pictures,

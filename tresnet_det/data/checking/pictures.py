@@ -1,6 +1,5 @@
 """Thumbnails with boxes, as data URIs."""
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import cv2
 import numpy as np
 
 from ...common.errors import UserError
+from ...common.html_pictures import jpeg_uri
 from ..image_reading import decoded
 
 __all__ = ['around', 'thumbnail']
@@ -62,7 +62,7 @@ def _read(path: Path) -> np.ndarray | None:
         return None
 
 
-def _encoded(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> str | None:
+def _encoded(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> str:
     factor = SIDE / max(image.shape[:2])
     size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
     way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
@@ -73,6 +73,4 @@ def _encoded(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> str | None:
         # Two colours: one of them is seen on any ground.
         cv2.rectangle(small, (left, top), (right, bottom), BLACK, 4)
         cv2.rectangle(small, (left, top), (right, bottom), ORANGE, 2)
-    done, data = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, 80])
-    text = base64.b64encode(data.tobytes()).decode()
-    return f'data:image/jpeg;base64,{text}' if done else None
+    return jpeg_uri(small)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...common.atomic import written_whole
 from ...common.errors import UserError
-from ..proposal import anchor_overlaps, sizes_at, usable_boxes
+from ..proposal import anchor_overlaps, shown, sizes_at, usable_boxes
 from . import figures
 from .annotations import dropped
 from .check import Checked
@@ -16,7 +16,7 @@ from .classes import class_counts
 from .findings import Level
 from .pictures import around, thumbnail
 from .reading import ReadSplit
-from .text import shown, verdict
+from .text import verdict
 
 __all__ = ['check_report_folder', 'write_report']
 

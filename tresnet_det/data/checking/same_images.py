@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ...common.errors import some
 from .images import ImageFacts
 
-__all__ = ['Pair', 'same_images']
+__all__ = ['Pair', 'leak', 'pairs_by_split', 'same_images']
 
 Pair = tuple[int, int]
 
@@ -32,6 +33,41 @@ def same_images(facts: Sequence[ImageFacts]) -> tuple[list[Pair], list[Pair]]:
     firsts = [same[0] for same in by_digest.values()]
     near = [pair for pair in sorted(_candidates(facts, firsts)) if _alike(facts, pair)]
     return exact, near
+
+
+def pairs_by_split(
+    facts: Sequence[ImageFacts], splits: Sequence[str]
+) -> dict[tuple[str, str, str], list[Pair]]:
+    """Pairs of images, sorted by the splits of the two and how they are alike.
+
+    Args:
+        facts: Of images.
+        splits: Name of each one's.
+
+    Returns:
+        (one split, another, 'the same file' or 'nearly the same') -> pairs.
+    """
+    exact, near = same_images(facts)
+    groups = defaultdict(list)
+    for pairs, what in ((exact, 'the same file'), (near, 'nearly the same')):
+        for one, two in pairs:
+            groups[splits[one], splits[two], what].append((one, two))
+    return dict(groups)
+
+
+def leak(first: str, second: str, what: str, names: Sequence[str]) -> str:
+    """What is said of look-alikes in two splits.
+
+    Args:
+        first: Name of a split.
+        second: Of another.
+        what: See ``pairs_by_split``.
+        names: Of the two images, for each pair.
+    """
+    return (
+        f'LEAK: {len(names)} images of {second} are {what} as images of {first} '
+        f'({some(names)})'
+    )
 
 
 def _candidates(facts: Sequence[ImageFacts], places: Sequence[int]) -> set[Pair]:

@@ -2,11 +2,12 @@
 
 import textwrap
 
+from ..proposal import shown
 from .annotations import dropped
 from .check import Checked
 from .findings import Level
 
-__all__ = ['as_text', 'shown', 'verdict', 'what_mending_does']
+__all__ = ['as_text', 'verdict', 'what_mending_does']
 
 WIDTH = 88
 
@@ -46,11 +47,6 @@ def as_text(checked: Checked) -> str:
             lines += _wrapped(f'{name} = {shown(value)}', '  ')
             lines += _wrapped(f'{checked.proposal.reasons[name]}.', '      ')
     return '\n'.join([*lines, '', verdict(checked)])
-
-
-def shown(value: object) -> str:
-    """A value of a proposal; 1e8 pixels are FCOS's way to say no end."""
-    return str(value).replace('100000000.0', '1e8')
 
 
 def _wrapped(text: str, indent: str = '') -> list[str]:

@@ -1,18 +1,23 @@
-"""The config that trains on a set: a delta of at most 25 lines on our bases."""
+"""The config that trains on a set, in two files.
 
+``config.py`` has what a person decides, in at most 25 lines; it builds on
+``data.py``, which names the set's files and builds on one of our configs.
+"""
+
+import textwrap
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
 from ...common.errors import UserError
-from ..proposal import Proposal, propose
+from ..proposal import propose, shown
 
-__all__ = ['FAMILIES', 'config_text']
+__all__ = ['FAMILIES', 'config_texts']
 
 FAMILIES = ('fcos', 'retinanet', 'atss', 'gfl', 'faster_rcnn')
 FEW = 1000  # train images: below, FCOS starts small, from random weights
 CONFIGS = Path(__file__).parents[2] / '.mim' / 'configs'
+_WIDTH = 88
 _SMALL = '_base_/small/short-schedule.py'
 
 
@@ -52,7 +57,7 @@ def base_of(family: str, arch: str, small: bool) -> str:
     return name
 
 
-def config_text(
+def config_texts(
     train_json: Path,
     out: Path,
     splits: dict[str, int],
@@ -62,8 +67,8 @@ def config_text(
     size: tuple[int, int] | None,
     weights: str | None,
     epochs: int | None = None,
-) -> str:
-    """The text of the config.
+) -> dict[str, str]:
+    """The texts of the two files, by their names.
 
     Args:
         train_json: COCO annotations of the train split.
@@ -83,81 +88,104 @@ def config_text(
     small = starts_small(family, weights, splits['train'])
     base = base_of(family, arch, small)
     ours = propose(train_json, arch, scale=size)
-    why = ours.reasons
     counts = ', '.join(f'{count} {name}' for name, count in splits.items())
-    test = 'test' if 'test' in splits else 'val'
-    levels = family == 'fcos'
+    settings = ['scale', 'batch_size', 'epochs']
+    if family == 'fcos':
+        settings[1:1] = ['strides', 'regress_ranges']
+    if family == 'retinanet':
+        settings[1:1] = ['anchor_scale']
     lines = [
         f'# {family.upper()}, TResNet-{arch.upper()}: {counts} images, '
         f'{len(classes)} classes. To train:',
-        f'#     python tools/train.py {out / "config.py"}',
-        f"_base_ = 'tresnet_det::{base}'",
-        f'classes = {(*classes,)!r}',
-        f'scale = {ours.scale!r}  # {why["scale"]}',
+        f'# python tools/train.py {out / "config.py"}',
+        "_base_ = 'data.py'",
     ]
-    if levels:
+    for field in settings:
+        value, why = getattr(ours, field), ours.reasons[field]
+        if field == 'epochs' and epochs:
+            value, why = epochs, 'as asked for'
+        if field == 'strides':
+            value = [*value]  # as in our configs
+        # The whole reason: check_data.py.
         lines += [
-            f'strides = {[*ours.strides]!r}  # {why["strides"]}',
-            f'regress_ranges = {ours.regress_ranges!r}  # {why["regress_ranges"]}',
+            f'# {textwrap.shorten(why, _WIDTH - 2, placeholder=" ...")}',
+            f'{_NAMES.get(field, field)} = {shown(value)}',
         ]
     lines += [
-        f'batch_size = {ours.batch_size}  # {why["batch_size"]}',
-        f'max_epochs = {epochs or ours.epochs}  # '
-        + ('as asked for' if epochs else why['epochs']),
-        '# What follows needs no change.',
-        "data_root, metainfo = '{{ fileDirname }}/', dict(classes=classes)",
-        'train, val, test = (dict(data_root=data_root, metainfo=metainfo, '
-        "ann_file=f'annotations/{s}.json', data_prefix=dict(img=f'{s}/')) "
-        f"for s in ('train', 'val', '{test}'))",
-        *_model(family, arch, small, weights, ours),
+        *_MODEL.get(family, ()),
         'train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline',
         'train_pipeline[2].scale = test_pipeline[1].scale = scale',
-        "train_pipeline[3] = dict(type='RandomFlip', prob=0.5)  # 0 where a mirrored "
-        'object is another one, as a letter is',
-        'train_dataloader = dict(batch_size=batch_size, '
-        'dataset=dict(**train, pipeline=train_pipeline))',
-        'val_dataloader, test_dataloader = (dict(dataset=dict(**s, '
-        'pipeline=test_pipeline)) for s in (val, test))',
-        "val_evaluator, test_evaluator = (dict(ann_file=data_root + s['ann_file']) "
-        'for s in (val, test))',
+        "train_pipeline[3] = dict(type='RandomFlip', prob=0.5)  # 0 if mirrored ones are others",
+        'train_dataloader = dict('
+        'batch_size=batch_size, dataset=dict(pipeline=train_pipeline))',
+        'val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))',
         'train_cfg = dict(max_epochs=max_epochs, val_interval=1)',
         *_schedule(small),
-        "custom_hooks = [*_base_.custom_hooks, dict(type='ValLossHook'), "
-        "dict(type='ProgressPage')]",
-        f'work_dir = {str(Path("work_dirs", out.resolve().name))!r}',
     ]
-    return '\n'.join(lines) + '\n'
+    data = _DATA.format(
+        base=base,
+        classes=''.join(f'    {name!r},\n' for name in classes),
+        test='test' if 'test' in splits else 'val',
+        rate='' if small else _RATE,
+        model=_model(family, arch, small, weights),
+        work_dir=str(Path('work_dirs', out.resolve().name)),
+    )
+    return {'config.py': '\n'.join(lines) + '\n', 'data.py': data}
 
 
-def _model(
-    family: str, arch: str, small: bool, weights: str | None, ours: Proposal
-) -> list[str]:
-    """What of the model differs from the base."""
-    backbone: dict[str, Any] = {}
-    neck: dict[str, Any] = {}
+_MODEL = {  # what follows from the settings
+    'fcos': (
+        'model = dict(neck=dict(num_outs=len(strides)))',
+        "model['bbox_head'] = dict(strides=strides, regress_ranges=regress_ranges)",
+    ),
+    'retinanet': (
+        'model = dict('
+        'bbox_head=dict(anchor_generator=dict(octave_base_scale=anchor_scale)))',
+    ),
+}
+_NAMES = {'epochs': 'max_epochs'}  # of a proposal's fields in the config
+_DATA = """# What config.py builds on: the files of this folder. It needs no change.
+_base_ = 'tresnet_det::{base}'
+classes = (
+{classes})
+data_root, metainfo = '{{{{ fileDirname }}}}/', dict(classes=classes)
+train, val, test = (
+    dict(
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file=f'annotations/{{s}}.json',
+        data_prefix=dict(img=f'{{s}}/'),
+    )
+    for s in ('train', 'val', '{test}')
+)
+train_dataloader, val_dataloader, test_dataloader = (
+    dict(dataset=part) for part in (train, val, test)
+)
+val_evaluator, test_evaluator = (
+    dict(ann_file=data_root + part['ann_file']) for part in (val, test)
+)
+model = dict({model})
+{rate}custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='ValLossHook'),
+    dict(type='ProgressPage'),
+]
+work_dir = {work_dir!r}
+"""
+_RATE = 'auto_scale_lr = dict(enable=True)  # the rate is for 16 images a step\n'
+
+
+def _model(family: str, arch: str, small: bool, weights: str | None) -> str:
+    """What else of the model differs from the base."""
+    head = 'bbox_head=dict(num_classes=len(classes))'
+    parts = [f'roi_head=dict({head})' if family == 'faster_rcnn' else head]
     if small and arch != 'm':
-        backbone['arch'] = arch
         tresnet = Config.fromfile(CONFIGS / '_base_' / f'tresnet-{arch}.py').tresnet
-        neck['in_channels'] = [*tresnet.neck.in_channels]
+        parts.append(f'backbone=dict(arch={arch!r})')
+        parts.append(f'neck=dict(in_channels={[*tresnet.neck.in_channels]})')
     if not small and weights not in (None, 'pretrained'):
-        backbone['init_cfg'] = dict(checkpoint=weights)
-    head = 'num_classes=len(classes)'
-    parts = []
-    if family == 'fcos':
-        head += ', strides=strides, regress_ranges=regress_ranges'
-        parts.append(f'neck=dict(num_outs=len(strides){_more(neck)})')
-    if family == 'retinanet':
-        head += f', anchor_generator=dict(octave_base_scale={ours.anchor_scale})'
-    head = f'bbox_head=dict({head})'
-    parts.append(f'roi_head=dict({head})' if family == 'faster_rcnn' else head)
-    if backbone:
-        parts.insert(0, f'backbone={backbone!r}')
-    reason = f'  # {ours.reasons["anchor_scale"]}' if family == 'retinanet' else ''
-    return [f'model = dict({", ".join(parts)}){reason}']
-
-
-def _more(fields: dict) -> str:
-    return ''.join(f', {name}={value!r}' for name, value in fields.items())
+        parts.append(f'backbone=dict(init_cfg=dict(checkpoint={weights!r}))')
+    return ''.join(f'\n    {part},' for part in parts) + '\n'
 
 
 def _schedule(small: bool) -> list[str]:
@@ -169,7 +197,6 @@ def _schedule(small: bool) -> list[str]:
         ]
     return [
         'param_scheduler = _base_.param_scheduler',
-        'param_scheduler[1].update(end=max_epochs, milestones='
-        '[max_epochs * 2 // 3, max_epochs * 11 // 12])',
-        'auto_scale_lr = dict(enable=True)  # the rate is for 16 images a step',
+        'milestones = [max_epochs * 2 // 3, max_epochs * 11 // 12]',
+        'param_scheduler[1].update(end=max_epochs, milestones=milestones)',
     ]

@@ -52,6 +52,7 @@ class Found:
         pictures: In the order of the annotations.
         changes: What was mended or left out, in words, and how often.
         lost: Annotations whose image is not there, in words.
+        leaks: Images that look alike in two splits, in words.
     """
 
     form: str
@@ -59,6 +60,7 @@ class Found:
     pictures: list[Picture] = field(default_factory=list)
     changes: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
 
 
 def around_turned(box: list[float], degrees: float) -> list[float]:

@@ -13,7 +13,7 @@ from ...common.atomic import remove_unfinished, written_whole
 from ...common.errors import UserError, some
 from ..archives import members_of, unpack
 from ..coco_sets import stored_info
-from .config_file import config_text
+from .config_file import config_texts
 from .formats import read_source
 from .seen import as_seen
 from .splits import set_splits
@@ -121,7 +121,7 @@ def make_own_data(
             lambda count: progress('looking for images that look alike', count),
         )
         splits = write_splits(found, part, how, info, progress)
-        text = config_text(
+        texts = config_texts(
             part / 'annotations' / 'train.json',
             out,
             splits,
@@ -132,7 +132,8 @@ def make_own_data(
             options.weights,
             options.epochs,
         )
-        (part / 'config.py').write_text(text, encoding='utf-8')
+        for name, text in texts.items():
+            (part / name).write_text(text, encoding='utf-8')
     return Result(True, told_of(found, how_split), out / 'config.py')
 
 

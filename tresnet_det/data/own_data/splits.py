@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ...common.errors import UserError, some
-from ..checking.images import read_images
-from ..checking.same_images import same_images
+from ..checking.images import ImageFacts, read_images
+from ..checking.same_images import leak, pairs_by_split, same_images
 from .found import Found, Picture
 from .libraries import imagehash
 
@@ -42,20 +42,22 @@ def set_splits(
         UserError: An image is in two splits, or the images cannot be divided.
     """
     counts = Counter(picture.split for picture in found.pictures)
-    if not anew:
-        if counts['train'] and (counts['val'] or counts['test']):
-            _refuse_in_two(found.pictures)
-            if counts['']:
-                raise UserError(
-                    f'{counts[""]} images are in no split, the others are ('
-                    + ', '.join(f'{s}: {n}' for s, n in counts.items() if s)
-                    + '). Add --resplit for new splits of all'
-                )
-            if counts['val']:
-                return 'the splits of the source'
+    if not anew and counts['train'] and (counts['val'] or counts['test']):
+        _refuse_in_two(found.pictures)
+        if counts['']:
+            raise UserError(
+                f'{counts[""]} images are in no split, the others are ('
+                + ', '.join(f'{s}: {n}' for s, n in counts.items() if s)
+                + '). Add --resplit for new splits of all'
+            )
+        told = 'the splits of the source'
+        if not counts['val']:
+            told = "the source's train, and its test as val"
             for picture in found.pictures:
                 picture.split = 'val' if picture.split == 'test' else 'train'
-            return "the source's train, and its test as val"
+        if not alike:
+            found.leaks = _leaks(found.pictures, progress(len(found.pictures)))
+        return told
     _draw(found.pictures, val_share, seed, alike, progress)
     return f'drawn from seed {seed}' + (
         '' if alike else ', images that look alike kept together'
@@ -109,16 +111,35 @@ def _draw(
         picture.split = 'val' if place in val else 'train'
 
 
+def _leaks(pictures: list[Picture], progress: Callable[[], object]) -> list[str]:
+    """Look-alikes in two splits, as check_data.py tells them."""
+    splits = [picture.split for picture in pictures]
+    groups = pairs_by_split(_facts(pictures, progress), splits)
+    return [
+        leak(
+            first,
+            second,
+            what,
+            [f'{pictures[a].file.name} = {pictures[b].file.name}' for a, b in pairs],
+        )
+        for (first, second, what), pairs in groups.items()
+        if first != second
+    ]
+
+
+def _facts(pictures: list[Picture], progress: Callable[[], object]) -> list[ImageFacts]:
+    images = (dict(file_name=str(p.file), **_sides(p)) for p in pictures)
+    facts = read_images(images, Path(), progress)
+    return [facts[str(picture.file)] for picture in pictures]
+
+
 def _groups(pictures: list[Picture], progress: Callable[[], None]) -> list[list[int]]:
     """Places of images that check_data.py calls the same or nearly so."""
     imagehash()  # or it says what to install
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    facts = read_images(
-        (dict(file_name=str(p.file), **_sides(p)) for p in pictures), Path(), progress
-    )
-    exact, near = same_images([facts[str(picture.file)] for picture in pictures])
+    exact, near = same_images(_facts(pictures, progress))
     first: dict[str, int] = {}
     pairs = [*exact, *near] + [
         (first.setdefault(_source(picture.file), place), place)

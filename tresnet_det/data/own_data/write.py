@@ -120,4 +120,13 @@ def told_of(found: Found, how_split: str) -> list[str]:
             + (' - none to evaluate on' if not counts[1] else '')
         )
     changes = [f'  {count} {what}' for what, count in found.changes.items() if count]
-    return lines + (['changed or left out:', *changes] if changes else [])
+    if changes:
+        lines += ['changed or left out:', *changes]
+    if found.leaks:
+        lines += [
+            '',
+            *found.leaks,
+            'The figures would be too good. --resplit draws splits that keep such '
+            'images together; --alike does not look.',
+        ]
+    return lines
