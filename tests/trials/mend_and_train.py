@@ -1,15 +1,18 @@
 """Annotation files of real tools: told, mended, and a training step on them.
 
-    python tests/trials/mend_and_train.py FILE.json ... [--out FOLDER]
+    python tests/trials/mend_and_train.py FOLDER [--out FOLDER]
 
-Images are drawn in the sizes that the files state. A row for each file: what was
-wrong with it, what was mended, and the loss of one step of a tiny FCOS.
+For each JSON file of the folder images are drawn in the sizes that it states. Then
+tools/check_data.py tells all problems at once and mends, and tools/own_data.py makes a
+set; both end in one step of a tiny FCOS. Printed are the problems, each change,
+what own_data asks, and a table.
 """
 
 import argparse
 import json
 import math
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -21,8 +24,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mmdet.registry import RUNNERS
+from mmengine.config import Config
 from small_runs import small_config
 
+from tresnet_det.common.errors import UserError
 from tresnet_det.common.markdown import as_text
 from tresnet_det.data.annotation_files import read_annotations
 from tresnet_det.data.checking.check import Checked, check
@@ -30,13 +35,14 @@ from tresnet_det.data.checking.findings import Level
 from tresnet_det.data.checking.splits import named_splits
 from tresnet_det.data.checking.writing import write_mended
 from tresnet_det.data.mending import Choices
+from tresnet_det.data.own_data import Options, make_own_data
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('files', nargs='+', type=Path, help='annotations')
+    parser.add_argument('folder', type=Path, help='of annotations')
     parser.add_argument('--out', type=Path, help='folder to work in')
     return parser.parse_args()
 
@@ -60,7 +66,11 @@ def draw_images(content: dict[str, Any], folder: Path, ending: str = '') -> None
 
 def step_on(root: Path, classes: list[str]) -> float:
     """Loss of one training step on ``ann.json`` and ``images``."""
-    cfg = small_config('fcos', root, root / 'work', tuple(classes))
+    return one_step(small_config('fcos', root, root / 'work', tuple(classes)))
+
+
+def one_step(cfg: Config) -> float:
+    """Loss of the first training step of a config."""
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=1)
     cfg.default_hooks.checkpoint = None
     for split in ('val', 'test'):
@@ -94,22 +104,70 @@ def tried(file: Path, root: Path, ending: str = '') -> tuple[Checked, list[str],
     return before, lines, loss
 
 
+def own(file: Path, root: Path) -> tuple[list[str], list[str], float]:
+    """The same by tools/own_data.py, on the images that ``tried`` drew.
+
+    Returns:
+        What was asked, what was told, and the loss.
+    """
+    source = root / 'source'
+    source.mkdir()
+    (source / 'images').symlink_to((root / 'images').resolve())
+    shutil.copyfile(file, source / 'annotations.json')
+    answers: dict = dict(alike=True)  # the drawn images look alike
+    asked = []
+    for name, value in (
+        ('merge_names', True),
+        ('boxes_on', 'seen'),
+        ('skip_broken', True),
+        ('', None),
+    ):
+        try:
+            result = make_own_data(source, root / 'set', Options(**answers))
+            break
+        except UserError as error:
+            asked.append(str(error))
+            answers |= {name: value} if name else {}
+    else:
+        raise UserError(asked[-1])
+    cfg = Config.fromfile(result.config)
+    cfg.model.backbone = dict(
+        type='TResNet', arch=dict(depths=(1, 1, 1, 1), width=8), norm_eval=False
+    )
+    cfg.model.neck.in_channels = [8, 16, 128, 256]
+    loader = cfg.train_dataloader
+    loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    loader.dataset.pipeline[2].scale = (128, 128)
+    cfg.custom_hooks = []
+    # The schedule of epochs has no meaning in one step.
+    cfg.param_scheduler = None
+    cfg.work_dir = cfg.experiment_name = cfg.visualizer.name = str(root / 'own')
+    return asked, result.lines, one_step(cfg)
+
+
 def main() -> None:
     args = parse_args()
     out = args.out or Path(tempfile.mkdtemp())
     rows = []
-    for file in args.files:
+    for file in sorted(args.folder.glob('*.json')):
         # As CVAT's exports often are: video frames saved with another ending.
         ending = '.jpg' if file.stem == 'cvat' else ''
         before, lines, loss = tried(file, out / file.stem, ending)
-        found = '; '.join(
-            f'{f.level.value}: {f.text}'
-            for f in before.findings
-            if 'pairs' not in f.text
+        found = [f for f in before.findings if 'pairs' not in f.text]
+        changes = before.reads[0].changes
+        asked, told, own_loss = own(file, out / file.stem)
+        print(f'\n== {file.stem}')
+        print('\n'.join(f'{f.level.value}: {f.text}' for f in found))
+        print('--mend:', *changes, sep='\n  ')
+        print('own_data asked:', *asked, sep='\n  ')
+        print('own_data told:', *told, sep='\n  ', flush=True)
+        counts = ' and '.join(
+            f'{sum(f.level is level for f in found)} {level.value}' for level in Level
         )
-        changes = lines[0].split(': ', 1)[1]
-        rows.append([file.stem, as_text(found)[:600], as_text(changes), f'{loss:.3f}'])
-    print('\n| file | found before | --mend | loss of a step |\n|---|---|---|---|')
+        change = as_text('; '.join(changes))
+        rows.append([file.stem, counts, change, f'{loss:.3f}', f'{own_loss:.3f}'])
+    print('\n| file | problems named | changes | loss | own_data: loss |')
+    print('|---|---|---|---|---|')
     for row in rows:
         print(f'| {" | ".join(row)} |')
 

@@ -115,7 +115,8 @@ def config_texts(
         *_MODEL.get(family, ()),
         'train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline',
         'train_pipeline[2].scale = test_pipeline[1].scale = scale',
-        "train_pipeline[3] = dict(type='RandomFlip', prob=0.5)  # 0 if mirrored ones are others",
+        "train_pipeline[3] = dict(type='RandomFlip', prob=0.5)  # 0 if mirrored ones "
+        'are others',
         'train_dataloader = dict('
         'batch_size=batch_size, dataset=dict(pipeline=train_pipeline))',
         'val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))',
