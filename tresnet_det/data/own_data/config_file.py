@@ -98,6 +98,7 @@ def config_texts(
         f'# {family.upper()}, TResNet-{arch.upper()}: {counts} images, '
         f'{len(classes)} classes. To train:',
         f'# python tools/train.py {out / "config.py"}',
+        '# The reasons in full: tools/check_data.py with the same path.',
         "_base_ = 'data.py'",
     ]
     for field in settings:
@@ -106,7 +107,6 @@ def config_texts(
             value, why = epochs, 'as asked for'
         if field == 'strides':
             value = [*value]  # as in our configs
-        # The whole reason: check_data.py.
         lines += [
             f'# {textwrap.shorten(why, _WIDTH - 2, placeholder=" ...")}',
             f'{_NAMES.get(field, field)} = {shown(value)}',
@@ -115,8 +115,7 @@ def config_texts(
         *_MODEL.get(family, ()),
         'train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline',
         'train_pipeline[2].scale = test_pipeline[1].scale = scale',
-        "train_pipeline[3] = dict(type='RandomFlip', prob=0.5)  # 0 if mirrored ones "
-        'are others',
+        "train_pipeline[3] = dict(type='RandomFlip', prob=0.5)  # text, arrows: 0",
         'train_dataloader = dict('
         'batch_size=batch_size, dataset=dict(pipeline=train_pipeline))',
         'val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))',
