@@ -2,40 +2,13 @@
 
 import pytest
 import torch
+from reads import Reads
 from test_backbone import SMALL_V2, build, image
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tresnet_det import InPlaceABN
 
 NORMS = ('InPlaceABN', 'SyncInPlaceABN', 'BN')
 OPTIONS = [{}, dict(recompute_last_conv=True), dict(with_cp=True)]
-READS = ('_local_scalar_dense', 'nonzero', 'is_nonzero', 'equal', 'unique')
-
-
-class Reads(TorchDispatchMode):
-    """Counts the operators that hand values from the device to the host."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func._schema.name.split('::')[1]
-        given = kwargs or {}
-        # Autocast's change of the type names the device, too.
-        moved = given.get('dtype') in (None, torch.bool)
-        to_host = 'copy' in name and moved and str(given.get('device')) == 'cpu'
-        # Values are on the host already once they have been copied to it.
-        self.count += to_host or (name in READS and not on_host(args))
-        result = func(*args, **(kwargs or {}))
-        if to_host:
-            result.on_host = True
-        return result
-
-
-def on_host(args):
-    base = args[0] if args[0]._base is None else args[0]._base
-    return hasattr(base, 'on_host')
 
 
 def reads(model, x, backward=True):

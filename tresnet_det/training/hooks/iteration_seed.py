@@ -23,7 +23,7 @@ class IterationSeedHook(Hook):
     data stays the same.
     """
 
-    priority = 'VERY_HIGH'
+    priority = 3  # after the highest; what other hooks draw or note comes after
 
     def __init__(self) -> None:
         self._generators: list[Any] = []

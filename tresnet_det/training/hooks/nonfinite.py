@@ -53,9 +53,10 @@ class StopOnNonFiniteHook(Hook):
     layers' outputs, parameters and gradients. The batch itself lies beside
     it in ``.pth``. With several processes all stop, each writes its own.
 
-    Cost: one norm of each gradient and one wait for the device each
-    iteration (MMEngine waits for the losses anyway); over several processes
-    one number is reduced each iteration.
+    Cost: one norm of each gradient; over several processes one number is
+    reduced each iteration. The device is waited for twice: before the step,
+    and then for all losses together, which MMEngine's log would read one by
+    one. Under AMP only the latter, as the loss scaler looks at the gradients.
 
     Args:
         max_skipped_steps: How many steps in succession the loss scaler of
@@ -66,13 +67,15 @@ class StopOnNonFiniteHook(Hook):
         NonFiniteError: In all processes; the message is one line.
     """
 
-    # After RuntimeInfoHook, which reads the losses; before EMAHook.
-    priority = 'HIGH'
+    # After IterationSeedHook, whose seeds are noted; before RuntimeInfoHook,
+    # which reads the losses, and EMAHook.
+    priority = 5
 
     def __init__(self, max_skipped_steps: int = 20) -> None:
         self.max_skipped_steps = max_skipped_steps
         self._skipped = 0
-        self._stepped = False
+        # Whether the weights were changed; a tensor until it is read.
+        self._stepped: bool | Tensor = False
         self._current = _Iteration()
         # The first with a bad loss since the last update of the weights.
         self._suspect: _Iteration | None = None
@@ -104,8 +107,11 @@ class StopOnNonFiniteHook(Hook):
         self._current = _Iteration(runner.iter + 1, data_batch, random)
 
     def _before_step(self, runner: Runner, optimizer: torch.optim.Optimizer) -> None:
-        # Set by a loss scaler for fused optimizers, which skip by themselves.
-        if getattr(optimizer, 'found_inf', None):
+        if hasattr(runner.optim_wrapper, 'loss_scaler'):
+            # It looked at the gradients. Fused optimizers skip by themselves if
+            # it found something; others are not called then.
+            found = getattr(optimizer, 'found_inf', None)
+            self._stepped = True if found is None else found == 0
             return
         self._stepped = True
         # Summed over the processes already, so all of them see the same.
@@ -126,9 +132,7 @@ class StopOnNonFiniteHook(Hook):
         data_batch: Any = None,
         outputs: dict[str, Tensor] | None = None,
     ) -> None:
-        loss = torch.as_tensor((outputs or {}).get('loss', 0.0)).detach()
-        self._current.loss = loss
-        wrong = _anywhere(~loss.isfinite())
+        wrong = self._read(outputs if outputs is not None else {})
         if wrong:
             self._suspect = self._suspect or self._current
         optim_wrapper = runner.optim_wrapper
@@ -157,6 +161,30 @@ class StopOnNonFiniteHook(Hook):
         if updated:
             self._suspect = None
 
+    def _read(self, outputs: dict[str, Any]) -> bool:
+        """Reads what is needed on the host, at once; whether a loss is wrong.
+
+        The losses in ``outputs`` are on the host then, for all other hooks.
+        """
+        loss = torch.as_tensor(outputs.get('loss', 0.0)).detach()
+        wrong = (~loss.isfinite()).to(loss)
+        all_reduce(wrong, 'max')
+        stepped = torch.as_tensor(self._stepped, dtype=loss.dtype, device=loss.device)
+        losses = {
+            name: value.detach()
+            for name, value in outputs.items()
+            if isinstance(value, Tensor)
+            and value.numel() == 1
+            and (value.dtype, value.device) == (loss.dtype, loss.device)
+        }
+        values = [value.reshape(()) for value in (wrong, stepped, *losses.values())]
+        # The read. A copy also where all is on the CPU.
+        wrong, stepped, *read = torch.stack(values).to('cpu', copy=True).unbind()
+        outputs.update(zip(losses, read))
+        self._current.loss = outputs.get('loss', 0.0)
+        self._stepped = bool(stepped)
+        return bool(wrong)
+
     def before_val_epoch(self, runner: Runner) -> None:
         if self._current.number:  # the best checkpoint may follow
             self._check_state(runner)
@@ -173,7 +201,7 @@ class StopOnNonFiniteHook(Hook):
             or name.endswith(('running_mean', 'running_var'))
         }
         fault = _fault(state.values())
-        if _anywhere(torch.tensor(fault is not None)):
+        if _anywhere(fault is not None):
             wrong = [name for name, value in state.items() if _fault([value])]
             self._stop(
                 runner,
@@ -242,9 +270,9 @@ def _saves_now(hook: Hook, runner: Runner) -> bool:
     )
 
 
-def _anywhere(wrong: Tensor) -> bool:
+def _anywhere(wrong: bool) -> bool:
     """Whether something is wrong in any of the processes."""
-    flag = wrong.float()
+    flag = torch.tensor(float(wrong))
     all_reduce(flag, 'max')
     return bool(flag)
 
