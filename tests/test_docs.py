@@ -50,6 +50,8 @@ RUN_BY = {
     'python tools/compare.py': 'tests/comparison/test_comparison.py::test_the_command',
     'python tools/analysis_tools/benchmark.py': 'tests/test_measuring.py::test_'
     'benchmark',
+    'python tools/analysis_tools/kept_memory.py': 'tests/test_measuring.py::test_kept_'
+    'memory',
     'python tools/analysis_tools/flops_table.py': 'tests/comparison/test_flops.py::'
     'test_table',
     'python tools/analysis_tools/compare_evaluators.py': 'tests/evaluation/test_'

@@ -24,6 +24,21 @@ def test_benchmark(monkeypatch, capsys):
     assert 'm:inplace' in capsys.readouterr().out
 
 
+def test_kept_memory(monkeypatch, capsys):
+    tool = 'tools/analysis_tools/kept_memory.py'
+    run(monkeypatch, tool, 'm:recompute', '--size', '64', '64')
+    shown = capsys.readouterr().out
+    # Ten of the eleven blocks of stage 3, the first of which is blurred.
+    assert (
+        '| layer3.*.bn2 | _ActivatedBatchNorm, _ConvNorm | 256x4x4 | 10 | 0.16 |'
+        in shown
+    )
+    assert '| 1024x4x4 | 11 |' not in shown  # the outputs of convs
+    run(monkeypatch, tool, 'm:inplace', '--growth', '--largest', '50000')
+    name, *_, residual, _ = capsys.readouterr().out.splitlines()[-1].split(' | ')
+    assert name == '| m:inplace'
+
+
 def test_fuzzing(monkeypatch, capsys):
     run(monkeypatch, 'tests/fuzz_checkpoints.py', '--minutes', '0.02', '--seed', '1')
     assert 'refused' in capsys.readouterr().out

@@ -19,8 +19,8 @@ from tresnet_det.models.abn_functional import (
     gated_batch_norm,
     recoverable,
 )
+from tresnet_det.models.conv_norm import conv_norm
 from tresnet_det.models.layers import SqueezeExcite
-from tresnet_det.models.recompute import gated_conv_norm
 
 C = 6
 SLOPES = (1e-2, 1e-3, 1e-6)
@@ -159,28 +159,77 @@ def test_gradcheck(slope, training, affine):
 
 
 @pytest.mark.parametrize('training', [True, False])
-@pytest.mark.parametrize('recompute', [True, False])
-@pytest.mark.parametrize('with_gate', [True, False])
-def test_gated_conv_norm(training, recompute, with_gate):
-    conv = nn.Conv2d(3, C, 1, bias=False).double()
-    abn = fill(InPlaceABN(C, activation='identity').double()).train(training)
+@pytest.mark.parametrize('lean', [True, False])
+@pytest.mark.parametrize('widening', [2, 8])
+@pytest.mark.parametrize('kind', ['gate', 'pool', ''])
+def test_conv_norm(training, lean, widening, kind):
+    """With gammas of any size, and means that are large beside the deviations."""
+    width = 16
+    conv = nn.Conv2d(width // widening, width, 1, bias=False).double()
+    abn = fill(InPlaceABN(width, activation='identity').double()).train(training)
+    with torch.no_grad():
+        abn.weight[:3] = torch.tensor([0.0, 1e-9, -30.0])
     twin = copy.deepcopy(abn)
-    x = rand(4, 3, 5, 5).requires_grad_()
-    gate = rand(4, 3, 1, 1).requires_grad_() if with_gate else None
+    x = (rand(4, width // widening, 5, 6) + 3).requires_grad_()
+    gate = rand(4, width // widening, 1, 1).requires_grad_() if kind == 'gate' else None
     inputs = [t for t in (x, gate, conv.weight) if t is not None]
+    pool = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
 
-    y = gated_conv_norm(x, gate, conv, abn, recompute)
-    grads = torch.autograd.grad(y.square().sum(), [*inputs, *abn.parameters()])
-    z = Reference(twin)(conv(x if gate is None else x * gate))
-    wanted = torch.autograd.grad(z.square().sum(), inputs, retain_graph=True)
+    def wanted_of(norm):
+        g = pool(x) if kind == 'pool' else x
+        return norm(conv(g if gate is None else g * gate))
+
+    y = conv_norm(x, conv, abn, gate, kind == 'pool', lean)
+    loss = rand(*y.shape, seed=3)
+    grads = torch.autograd.grad(
+        (y.square() + loss * y).sum(), [*inputs, *abn.parameters()]
+    )
+    z = wanted_of(plain := Reference(twin))
+    wanted = torch.autograd.grad(
+        (z.square() + loss * z).sum(), [*inputs, *plain.parameters()]
+    )
     torch.testing.assert_close(y, z)
+    assert len(grads) == len(wanted)
     for got, want in zip(grads, wanted):
-        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+        assert (got - want).norm() <= 1e-10 * want.norm()
     with torch.no_grad():
         torch.testing.assert_close(
-            gated_conv_norm(x, gate, conv, abn.eval(), recompute),
-            abn(conv(x if gate is None else x * gate)),
+            conv_norm(x, conv, abn.eval(), gate, kind == 'pool', lean), wanted_of(abn)
         )
+
+
+@pytest.mark.parametrize('parallel, limit', [(0.0, 1.5), (0.1, 1.5), (10.0, 4.0)])
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('dtype', [torch.float32, *HALVES])
+def test_errors_of_conv_norm(dtype, training, parallel, limit):
+    """Against batch norm's, also where nearly all of the gradient cancels."""
+    conv, norm = (
+        nn.Conv2d(64, 256, 1, bias=False),
+        InPlaceABN(256, activation='identity'),
+    )
+    x = rand(4, 64, 14, 14).abs().add(0.3)
+    norm(conv(x.float())), norm.train(training)
+    exact = copy.deepcopy(nn.Sequential(conv, Reference(norm))).double()
+    with torch.no_grad():
+        along = exact(x)
+    loss = rand(*along.shape, seed=1) + parallel * (along + 0.5)
+
+    def grads(f, dtype):
+        leaves = [x.to(dtype).requires_grad_()]
+        leaves += (
+            exact.parameters() if f is exact else (conv.weight, *norm.parameters())
+        )
+        low = dtype in (torch.bfloat16, torch.float16)
+        with torch.autocast('cpu', dtype if low else None, enabled=low):
+            y = f(leaves[0])
+        return torch.autograd.grad(y, leaves, loss.to(y.dtype))
+
+    wanted = grads(exact, torch.float64)
+    ours = grads(lambda x: conv_norm(x, conv, norm, lean=True), dtype)
+    theirs = grads(lambda x: norm(conv(x)), dtype)
+    for got, other, want in zip(ours, theirs, wanted):
+        error, usual = ((g.double() - want).norm() for g in (got, other))
+        assert error <= limit * usual + 1e-7 * want.norm(), (error, usual)
 
 
 def test_gated_norm_equals_norm_then_gate():

@@ -221,14 +221,16 @@ def test_every_seventh_gamma_zero():
 @pytest.mark.parametrize('dtype', HALVES)
 @pytest.mark.parametrize('slope', [1e-3, 1e-6])
 @pytest.mark.parametrize('stride', [1, 2])
-@pytest.mark.parametrize('block', [BasicBlock, Bottleneck])
-def test_half_precision_block(block, stride, slope, dtype):
+@pytest.mark.parametrize(
+    'block, lean', [(BasicBlock, False), (Bottleneck, False), (Bottleneck, True)]
+)
+def test_half_precision_block(block, lean, stride, slope, dtype):
     torch.manual_seed(0)
     planes = 32
     inplanes = planes * block.expansion
     blocks = [
         randomise(
-            block(inplanes, planes, stride, _Norms(norm), slope, False, True, False)
+            block(inplanes, planes, stride, _Norms(norm), slope, False, True, lean)
         )
         for norm in (BN, ABN)
     ]

@@ -85,11 +85,18 @@ def test_forward_hooks_fire_on_every_module(kind):
 
 
 @pytest.mark.parametrize('kind', IN_PLACE)
-@pytest.mark.parametrize('name', ['conv3', 'bn1', 'bn2', 'bn3', 'act', 'se'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        *('conv1', 'space_to_depth'),
+        *(f'layer3.0.{name}' for name in ('conv3', 'bn1', 'bn2', 'bn3', 'act', 'se')),
+        *(f'layer3.0.downsample.{name}' for name in ('pool', 'conv', 'bn')),
+    ],
+)
 def test_one_hook_changes_nothing_but_memory(kind, name):
     model, calls = network(kind), []
     twin = copy.deepcopy(model)
-    getattr(model.layer3[0], name).register_forward_hook(lambda *_: calls.append(1))
+    model.get_submodule(name).register_forward_hook(lambda *_: calls.append(1))
     assert_same(model, twin)
     assert calls
 

@@ -8,8 +8,8 @@ from torch.autograd import gradgradcheck
 from torch.autograd.functional import hessian, hvp
 
 from tresnet_det import InPlaceABN
+from tresnet_det.models.conv_norm import conv_norm
 from tresnet_det.models.layers import BlurPool, SqueezeExcite
-from tresnet_det.models.recompute import gated_conv_norm
 
 
 def rand(*shape, seed=0):
@@ -29,13 +29,13 @@ def gated():
     return lambda x: norm.forward_gated(x, torch.sigmoid)
 
 
-def conv_norm(recompute=False):
+def normed_conv(lean=False):
     norm = InPlaceABN(4, activation='identity').double()
     conv = nn.Conv2d(4, 4, 1, bias=False).double()
-    return lambda x: gated_conv_norm(x, None, conv, norm, recompute)
+    return lambda x: conv_norm(x, conv, norm, lean=lean)
 
 
-@pytest.mark.parametrize('make', [activated, gated, conv_norm])
+@pytest.mark.parametrize('make', [activated, gated, normed_conv])
 def test_second_derivative_is_refused(make):
     f = make()
     remedy = "norm_cfg=dict\\(type='BN'\\)"

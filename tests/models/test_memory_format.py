@@ -46,3 +46,22 @@ def test_format_changes_no_value():
                 torch.testing.assert_close(got, want)
         for y in model(wide):
             y.view(2, -1)
+
+
+@pytest.mark.parametrize('norm', ['BN', 'InPlaceABN'])
+def test_channels_last_detector(norm):
+    """An option of the backbone; neck and head take the format over."""
+    grads = []
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        backbone = build(dict(type=norm), channels_last=channels_last).train()
+        head = torch.nn.Conv2d(backbone.out_channels[-1], 8, 3, padding=1)
+        y = head(backbone(image(64, 96))[-1])
+        assert y.is_contiguous(memory_format=torch.channels_last) == channels_last
+        y.square().mean().backward()
+        grads.append([p.grad for p in backbone.parameters()])
+        for p in (*backbone.parameters(), *(p.grad for p in backbone.parameters())):
+            if p.dim() == 4 and p.shape[1] > 1 and p.shape[2] > 1:
+                assert p.is_contiguous(memory_format=FORMATS[channels_last])
+    for plain, last in zip(*grads):
+        torch.testing.assert_close(last, plain, rtol=1e-3, atol=1e-5)

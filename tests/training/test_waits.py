@@ -41,7 +41,14 @@ def data(tmp_path_factory):
 def reads(data, tmp_path, capsys):
     """Reads in each of the iterations of an epoch, the first left out."""
 
-    def count(name, hooks, runner_type='CheckedRunner', norm='InPlaceABN', **options):
+    def count(
+        name,
+        hooks,
+        runner_type='CheckedRunner',
+        norm='InPlaceABN',
+        last=False,
+        **options,
+    ):
         cfg = small_config(
             'fcos',
             data,
@@ -51,7 +58,7 @@ def reads(data, tmp_path, capsys):
         )
         cfg.custom_hooks, cfg.runner_type = hooks, runner_type
         cfg.train_cfg = dict(by_epoch=True, max_epochs=1, val_begin=2)
-        cfg.model.backbone.norm_cfg = dict(type=norm)
+        cfg.model.backbone.update(norm_cfg=dict(type=norm), channels_last=last)
         cfg.train_dataloader.batch_size = 1
         counts = []
 
@@ -100,7 +107,7 @@ def test_reads_under_amp(reads, monkeypatch, fused):
         amp_optimizer_wrapper, 'GradScaler', partial(torch.amp.GradScaler, 'cpu')
     )
     optim = dict(type='AmpOptimWrapper', dtype='bfloat16', optimizer=dict(fused=fused))
-    amp = dict(optim_wrapper=optim)
+    amp = dict(optim_wrapper=optim, last=fused)
     kind = 'AMP, fused' if fused else 'AMP'
     # oneDNN's gradient of a 3x3 conv on a single pixel is not what it should be.
     with torch.backends.mkldnn.flags(enabled=False):

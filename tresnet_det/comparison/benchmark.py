@@ -1,7 +1,7 @@
 """Memory and time of backbones: bytes kept for backward, paired step times."""
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import (
     Any,
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.paired import paired_rounds, ratio
+from .kept import bytes_kept_by
 
 __all__ = [
     'Row',
     'build_backbone',
-    'bytes_kept_by',
     'kept_bytes',
     'maps_of',
     'measure',
@@ -36,7 +36,8 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
     Args:
         name: 'resnet50' (mmdet's), 'timm:ARCH' (timm's TResNet with batch
             norm), or 'ARCH:MODE' with MODE one of 'inplace', 'recompute',
-            'cp' and 'bn'; ARCH is m, l, xl or v2_l.
+            'cp' and 'bn'; ARCH is m, l, xl or v2_l.  With ':compiled' after
+            it, by torch.compile, for one size.
         training: Norms use batch statistics; else the whole is in eval().
 
     Raises:
@@ -45,6 +46,9 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
     from ..models.backbone import TResNet
     from ..weights.archs import ARCHS
 
+    plain = name.removesuffix(':compiled')
+    if plain != name:
+        return torch.compile(build_backbone(plain, training), dynamic=False)
     kind, _, arch = name.partition(':')
     modes: dict[str, dict[str, Any]] = {
         'inplace': {},
@@ -69,7 +73,7 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
         raise UserError(
             f'The backbone is {name!r}, expected resnet50, timm:ARCH or '
             f'ARCH:MODE with ARCH in {tuple(ARCHS)} and MODE in '
-            f'{tuple(modes)}'
+            f'{tuple(modes)}, or one of these and :compiled'
         )
     model.train(training)  # mmdet's returns nothing
     return model
@@ -98,29 +102,6 @@ def train_step(
     if optimizer is not None:
         optimizer.step()
     model.zero_grad(set_to_none=True)
-
-
-def bytes_kept_by(forward: Callable[[], Any], own: Iterable[Tensor]) -> int:
-    """Bytes that autograd keeps for backward after ``forward()``.
-
-    Every storage that the graph refers to counts once, whole.
-
-    Args:
-        forward: What is run once.
-        own: Tensors that exist anyway, parameters and inputs: not counted.
-    """
-    known = {t.untyped_storage().data_ptr() for t in own}
-    storages = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        forward()
-    return sum(storages.values())
 
 
 def kept_bytes(model: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> int:

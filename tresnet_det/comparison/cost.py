@@ -16,8 +16,9 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner, set_random_seed
 
-from .benchmark import MIB, bytes_kept_by, paired_times
+from .benchmark import MIB, paired_times
 from .flops import detector_complexity
+from .kept import bytes_kept_by
 
 __all__ = ['Cost', 'measure_costs', 'step_seconds']
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from ..common.errors import UserError
 from ..distillation.heads import parts_of
 from ..distillation.student import plain_model
-from .benchmark import MIB, bytes_kept_by, paired_times, ratio
+from .benchmark import MIB, paired_times, ratio
+from .kept import bytes_kept_by
 
 __all__ = ['Row', 'step_costs']
 

@@ -27,9 +27,13 @@ class TResNet(Network, PretrainedModule):
             are used and do not change.
         with_cp: Compute each block again in backward instead of keeping its
             maps; without effect under torch.compile, which decides itself.
-        recompute_last_conv: Compute each Bottleneck's last 1x1 conv again in
-            backward.  Saves less memory than with_cp, for far less time;
-            needs an in-place norm, and conv3, bn3 and se without hooks.
+        recompute_last_conv: Keep no map between a 1x1 conv and a norm without
+            activation, the last ones of a Bottleneck and of a shortcut; see
+            `conv_norm`.  Saves less memory than with_cp, for far less time;
+            needs an in-place norm, and these modules without hooks.  Without
+            effect where norms use running statistics: there it is always so.
+        channels_last: Weights and maps in torch's channels-last format.  What
+            follows the backbone takes it over from the maps.
         init_cfg: Initialisation.  dict(type='Pretrained', checkpoint=...)
             takes every published file, see `load_pretrained`.
 
@@ -74,6 +78,7 @@ class TResNet(Network, PretrainedModule):
         norm_eval: bool = True,
         with_cp: bool = False,
         recompute_last_conv: bool = False,
+        channels_last: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(
@@ -85,5 +90,6 @@ class TResNet(Network, PretrainedModule):
             norm_eval,
             with_cp,
             recompute_last_conv,
+            channels_last,
         )
         self.init_cfg = deepcopy(init_cfg)

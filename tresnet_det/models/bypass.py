@@ -14,14 +14,22 @@ from torch import Tensor
 from torch.nn.modules import module as torch_module
 
 from .abn import InPlaceABN, SyncInPlaceABN
-from .layers import SqueezeExcite
+from .layers import SpaceToDepth, SqueezeExcite
 from .tracing import torch_operators_wanted
 
 __all__ = ['may_bypass', 'norm_act']
 
 # A subclass, a parametrised module included, may compute something else.
-KNOWN = (InPlaceABN, SyncInPlaceABN, nn.Conv2d, nn.LeakyReLU, SqueezeExcite)
-CONV_1X1 = ((1, 1), (1, 1), (0, 0), 1, None)
+KNOWN = (
+    InPlaceABN,
+    SyncInPlaceABN,
+    nn.AvgPool2d,
+    nn.Conv2d,
+    nn.Identity,
+    nn.LeakyReLU,
+    SpaceToDepth,
+    SqueezeExcite,
+)
 HOOKS = (
     '_forward_hooks',
     '_forward_pre_hooks',
@@ -30,13 +38,16 @@ HOOKS = (
 )
 
 
-def may_bypass(norm: nn.Module, *others: nn.Module | None) -> TypeGuard[InPlaceABN]:
+def may_bypass(
+    norm: nn.Module, *others: nn.Module | None, kernel: int = 1
+) -> TypeGuard[InPlaceABN]:
     """Tell whether computing ``norm`` and ``others`` in one is unnoticed.
 
     Args:
         norm: Any norm, or what has been put in its place.
-        others: What would be computed with it; a conv must be a 1x1 conv
-            without bias.
+        others: What would be computed with it; a conv must have stride 1 and
+            no bias, a pool be a shortcut's.
+        kernel: Side of the conv's kernel, 1 or 3.
     """
     if not isinstance(norm, InPlaceABN) or torch_operators_wanted():
         return False
@@ -44,22 +55,33 @@ def may_bypass(norm: nn.Module, *others: nn.Module | None) -> TypeGuard[InPlaceA
         return False
     if any(getattr(torch_module, f'_global{name}') for name in HOOKS):
         return False
-    return all(m is None or _is_plain(m) for m in (norm, *others))
+    return all(m is None or _is_plain(m, kernel) for m in (norm, *others))
 
 
-def _is_plain(module: nn.Module) -> bool:
+def _is_plain(module: nn.Module, kernel: int) -> bool:
     own = vars(module)
     return (
         type(module) in KNOWN
         and 'forward' not in own
         and own.get('_compiled_call_impl') is None
         and not any(own[name] for name in HOOKS)
-        and (type(module) is not nn.Conv2d or _conv_options(module) == CONV_1X1)
+        and _options(module) in (None, *_expected(kernel))
     )
 
 
-def _conv_options(conv: nn.Conv2d) -> tuple:
-    return conv.kernel_size, conv.stride, conv.padding, conv.groups, conv.bias
+def _options(module: nn.Module) -> tuple | None:
+    if isinstance(module, nn.Conv2d):
+        names = ('kernel_size', 'stride', 'padding', 'dilation', 'groups', 'bias')
+    elif isinstance(module, nn.AvgPool2d):
+        names = ('kernel_size', 'stride', 'padding', 'ceil_mode', 'count_include_pad')
+    else:
+        return None
+    return tuple(getattr(module, name) for name in names)
+
+
+def _expected(kernel: int) -> tuple[tuple, tuple]:
+    side, padding = (kernel, kernel), (kernel // 2, kernel // 2)
+    return (side, (1, 1), padding, (1, 1), 1, None), (2, 2, 0, True, False)
 
 
 def norm_act(norm: nn.Module, act: nn.LeakyReLU, x: Tensor) -> Tensor:

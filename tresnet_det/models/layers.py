@@ -14,9 +14,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from .derivatives import first_order_only
 from .tracing import torch_operators_wanted
 
-__all__ = ['BlurPool', 'SpaceToDepth', 'SqueezeExcite']
+__all__ = ['BlurPool', 'SpaceToDepth', 'SqueezeExcite', 'conv_of_blocks']
 
 
 class SpaceToDepth(nn.Module):
@@ -53,6 +54,57 @@ def space_to_depth(x: Tensor, block: int) -> Tensor:
         return x.reshape(n, h // b, w // b, b * b * c).permute(0, 3, 1, 2)
     x = x.permute(0, 3, 5, 1, 2, 4)  # N, row, column, C, H/4, W/4
     return x.reshape(n, b * b * c, h // b, w // b)
+
+
+class _ConvOfBlocks(torch.autograd.Function):
+    """conv3x3(space_to_depth(x)); keeps the image and not its copy."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: Tensor) -> Tensor:
+        ctx.save_for_backward(x, kernel)
+        out = F.conv2d(space_to_depth(x, SpaceToDepth.block), kernel, padding=1)
+        ctx.dtype = out.dtype  # autocast is over when backward runs
+        return out
+
+    @staticmethod
+    @first_order_only
+    def backward(
+        ctx: Any, saved: Any, grad: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        x, kernel = saved
+        dblocks, dkernel, _ = torch.ops.aten.convolution_backward(
+            grad,
+            space_to_depth(x, SpaceToDepth.block).to(ctx.dtype),
+            kernel.to(ctx.dtype),
+            None,
+            [1, 1],
+            [1, 1],
+            [1, 1],
+            False,
+            [0, 0],
+            1,
+            [*ctx.needs_input_grad, False],
+        )
+        dx = None
+        if dblocks is not None:
+            n, c, h, w = x.shape
+            b = SpaceToDepth.block
+            dx = dblocks.view(n, b, b, c, h // b, w // b).permute(0, 3, 4, 1, 5, 2)
+            dx = torch.empty_like(x).copy_(dx.reshape(x.shape))
+        return dx, None if dkernel is None else dkernel.to(kernel)
+
+
+def conv_of_blocks(x: Tensor, kernel: Tensor) -> Tensor:
+    """A 3x3 conv of `SpaceToDepth`'s blocks that keeps only the image.
+
+    Args:
+        x: Images of shape (N, C, H, W), H and W multiples of 4.
+        kernel: Weight of shape (K, 16 * C, 3, 3).
+
+    Returns:
+        Map of shape (N, K, H / 4, W / 4).
+    """
+    return _ConvOfBlocks.apply(x, kernel)
 
 
 class _DepthwiseConv(torch.autograd.Function):

@@ -20,9 +20,9 @@ from torch.utils.checkpoint import checkpoint
 from ..weights.archs import ARCHS, Arch
 from .abn import InPlaceABN, SyncInPlaceABN, check_slope
 from .bypass import may_bypass, norm_act
-from .layers import BlurPool, SpaceToDepth, SqueezeExcite
+from .conv_norm import conv_norm
+from .layers import BlurPool, SpaceToDepth, SqueezeExcite, conv_of_blocks
 from .looks import looked_at
-from .recompute import gated_conv_norm
 from .tracing import scriptable, torch_operators_wanted
 
 __all__ = ['ARCHS', 'Arch', 'BasicBlock', 'Bottleneck', 'Network']
@@ -74,8 +74,11 @@ class _Norms:
 class _Shortcut(nn.Module):
     """Average pool (stride 2 only), 1x1 conv, norm."""
 
-    def __init__(self, inplanes: int, planes: int, stride: int, norms: _Norms) -> None:
+    def __init__(
+        self, inplanes: int, planes: int, stride: int, norms: _Norms, lean: bool
+    ) -> None:
         super().__init__()
+        self.lean = lean
         # The last row or column of an odd map is averaged over what is there.
         self.pool = (
             nn.Identity()
@@ -86,6 +89,9 @@ class _Shortcut(nn.Module):
         self.bn = norms(planes)
 
     def forward(self, x: Tensor) -> Tensor:
+        if may_bypass(self.bn, self.conv, self.pool):
+            pool = isinstance(self.pool, nn.AvgPool2d)
+            return conv_norm(x, self.conv, self.bn, pool=pool, lean=self.lean)
         return self.bn(self.conv(self.pool(x)))
 
 
@@ -135,16 +141,17 @@ class _Block(nn.Module):
         norms: _Norms,
         slope: float,
         with_cp: bool,
+        lean: bool,
     ) -> None:
         super().__init__()
-        self.with_cp = with_cp
+        self.with_cp, self.lean = with_cp, lean
         out = planes * self.expansion
         self.act = norms.activation(slope)
         self.blur = BlurPool(planes) if stride == 2 else nn.Identity()
         self.downsample = (
             None
             if stride == 1 and inplanes == out
-            else (_Shortcut(inplanes, out, stride, norms))
+            else _Shortcut(inplanes, out, stride, norms, lean)
         )
 
     def residual(self, x: Tensor) -> Tensor:
@@ -183,9 +190,9 @@ class BasicBlock(_Block):
         slope: float,
         with_cp: bool,
         use_se: bool,
-        recompute: bool,
+        lean: bool,
     ) -> None:
-        super().__init__(inplanes, planes, stride, norms, slope, with_cp)
+        super().__init__(inplanes, planes, stride, norms, slope, with_cp, lean)
         self.conv1 = nn.Conv2d(inplanes, planes, 3, padding=1, bias=False)
         self.bn1 = norms(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
@@ -217,10 +224,9 @@ class Bottleneck(_Block):
         slope: float,
         with_cp: bool,
         use_se: bool,
-        recompute: bool,
+        lean: bool,
     ) -> None:
-        super().__init__(inplanes, planes, stride, norms, slope, with_cp)
-        self.recompute = recompute
+        super().__init__(inplanes, planes, stride, norms, slope, with_cp, lean)
         out = planes * self.expansion
         self.conv1 = nn.Conv2d(inplanes, planes, 1, bias=False)
         self.bn1 = norms(planes)
@@ -235,7 +241,7 @@ class Bottleneck(_Block):
         out = self.blur(norm_act(self.bn2, self.act, self.conv2(out)))
         if may_bypass(self.bn3, self.conv3, self.se):
             gate = None if self.se is None else self.se.gate(out)
-            return gated_conv_norm(out, gate, self.conv3, self.bn3, self.recompute)
+            return conv_norm(out, self.conv3, self.bn3, gate, lean=self.lean)
         if self.se is not None:
             out = self.se(out)
         return self.bn3(self.conv3(out))
@@ -257,6 +263,7 @@ class Network(nn.Module):
         norm_eval: bool = True,
         with_cp: bool = False,
         recompute_last_conv: bool = False,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         spec = _arch(arch)
@@ -288,6 +295,7 @@ class Network(nn.Module):
         self.out_indices = indices
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.channels_last = channels_last
 
         self.space_to_depth = SpaceToDepth()
         self.conv1 = nn.Conv2d(
@@ -310,7 +318,7 @@ class Network(nn.Module):
                         spec.slope,
                         with_cp,
                         use_se=i < 3,
-                        recompute=recompute_last_conv,
+                        lean=recompute_last_conv,
                     )
                 )
                 channels = planes * block.expansion
@@ -319,6 +327,8 @@ class Network(nn.Module):
         self.out_channels = tuple(stages[i] for i in indices)
         self._reset_parameters()
         self._freeze_stages()
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
 
     @property
     def stages(self) -> tuple[nn.Module, ...]:
@@ -358,7 +368,12 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = _whole_blocks(x, self.in_channels)
-        x = self.conv1(self.space_to_depth(x))
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        if may_bypass(self.bn1, self.conv1, self.space_to_depth, kernel=3):
+            x = conv_of_blocks(x, self.conv1.weight)
+        else:
+            x = self.conv1(self.space_to_depth(x))
         if torch_operators_wanted() or x.is_meta or not torch.is_grad_enabled():
             return self._maps(x)
         with looked_at(self._activated(), x.dtype):
