@@ -72,7 +72,7 @@ def print_list(name: str, batch: int, size: tuple[int, int]) -> None:
         shown += row.bytes
         print(
             f'| {row.module} | {", ".join(row.by)} | '
-            f'{"x".join(map(str, row.shape[1:]))} | {row.count} | '
+            f'{"x".join(map(str, row.shape[1:]))} | {row.number} | '
             f'{row.bytes / batch / MIB:.2f} | {row.bytes / total:.1%} |'
         )
     rest = total - shown

@@ -48,7 +48,9 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
 
     plain = name.removesuffix(':compiled')
     if plain != name:
-        return torch.compile(build_backbone(plain, training), dynamic=False)
+        compiled = build_backbone(plain, training)
+        compiled.compile(dynamic=False)
+        return compiled
     kind, _, arch = name.partition(':')
     modes: dict[str, dict[str, Any]] = {
         'inplace': {},

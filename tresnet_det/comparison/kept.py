@@ -21,14 +21,14 @@ class Kept(NamedTuple):
         by: Names of the autograd nodes that keep it.
         shape: Of the tensor that was kept first.
         bytes: Of the whole storage.
-        count: How many such storages there are.
+        number: How many such storages there are.
     """
 
     module: str
     by: tuple[str, ...]
     shape: tuple[int, ...]
     bytes: int
-    count: int = 1
+    number: int = 1
 
 
 class _First(NamedTuple):
@@ -140,7 +140,7 @@ def merged(kept: Sequence[Kept]) -> list[Kept]:
         rows[key] = (
             one._replace(module=module)
             if row is None
-            else row._replace(bytes=row.bytes + one.bytes, count=row.count + 1)
+            else row._replace(bytes=row.bytes + one.bytes, number=row.number + 1)
         )
     return sorted(rows.values(), key=lambda k: -k.bytes)
 

@@ -70,6 +70,7 @@ def _is_plain(module: nn.Module, kernel: int) -> bool:
 
 
 def _options(module: nn.Module) -> tuple | None:
+    names: tuple[str, ...]
     if isinstance(module, nn.Conv2d):
         names = ('kernel_size', 'stride', 'padding', 'dilation', 'groups', 'bias')
     elif isinstance(module, nn.AvgPool2d):

@@ -172,38 +172,36 @@ def _backward_without_output(
     total = total - count * centre
     factor = scale * invstd
     low = (factor[:, None] * w).to(g.dtype)[:, :, None, None]
-    sums = training or needs[2]
-    dg, p = _conv_backward(grad, g, low, (needs[0], sums or needs[1]))
-    shift = w @ centre - mean  # a - mean is w g + shift
+    sums = training or any(needs[1:3])
+    dg, p = _conv_backward(grad, g, low, (needs[0], sums))
     dbias = grad.sum(dims, dtype=dtype)
-    p = p.flatten(1).to(dtype) if sums or needs[1] else p
-    dweight = invstd * ((w * p).sum(1) + shift * dbias) if sums else None
+    if not sums:
+        return dg if needs[0] else None, None, None, dbias if needs[3] else None
+    p = p.flatten(1).to(dtype)
+    shift = w @ centre - mean  # a - mean is w g + shift
+    dweight = invstd * ((w * p).sum(1) + shift * dbias)
     dw, dsum = p, dbias  # by factor: the sums of da g^T and of da
     if training:
-        all_bias, all_weight, all_count = dbias, dweight, count
-        if group is not None:
-            all_bias, all_weight, all_count = sum_over_group(
-                dbias, dweight, count, group
-            )
+        if group is None:
+            all_bias, all_weight, values = dbias, dweight, mean.new_full((), count)
+        else:
+            all_bias, all_weight, values = sum_over_group(dbias, dweight, count, group)
         # da = factor * (dz - constant - linear * w g)
-        linear = all_weight * invstd / all_count
-        constant = all_bias / all_count + linear * shift
+        linear = all_weight * invstd / values
+        constant = all_bias / values + linear * shift
         if needs[1]:
             square = g.new_empty(g.shape[1], g.shape[1], 1, 1)
             gram = _conv_backward(g, g, square, (False, True))[1].flatten(1).to(dtype)
             dw = p - torch.outer(constant, total) - linear[:, None] * (w @ gram)
             dsum = dbias - count * constant - linear * (w @ total)
         if needs[0]:
-            back = (w.t() * factor).to(dtype)
+            back = w.t() * factor
             product = ((back * linear) @ w).to(g.dtype)[:, :, None, None]
-            dg = dg - F.conv2d(g, product, (back @ constant).to(g.dtype))
-    dkernel = None
-    if needs[1]:
-        dkernel = factor[:, None] * (dw + torch.outer(dsum, centre))
-        dkernel = dkernel[:, :, None, None]
+            dg.sub_(F.conv2d(g, product, (back @ constant).to(g.dtype)))
+    dkernel = factor[:, None] * (dw + torch.outer(dsum, centre))
     return (
         dg if needs[0] else None,
-        dkernel,
+        dkernel[:, :, None, None] if needs[1] else None,
         dweight if needs[2] else None,
         dbias if needs[3] else None,
     )
