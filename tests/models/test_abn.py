@@ -160,7 +160,7 @@ def test_gradcheck(slope, training, affine):
 
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('lean', [True, False])
-@pytest.mark.parametrize('widening', [2, 8])
+@pytest.mark.parametrize('widening', [1, 4, 8])
 @pytest.mark.parametrize('kind', ['gate', 'pool', ''])
 def test_conv_norm(training, lean, widening, kind):
     """With gammas of any size, and means that are large beside the deviations."""

@@ -13,8 +13,9 @@ with g centred, r the inverse deviation and m the number of values in a channel;
 terms of dbeta are left out here.  P is what the conv's own backward computes.  With
 running statistics dgamma / m and dbeta / m are 0 in dW and dg: then nothing is added
 and the passes over a are saved.  With batch statistics, G and the last product cost
-two narrow convs in place of the passes.  Half precision, in which P is rounded to so
-few digits that dW may be lost in it, then computes a again or keeps it.
+two narrow convs, and two products of W's size whatever the map's; where that is more
+than the conv, a is computed again.  So it is in half precision, in which P is rounded
+to so few digits that dW may be lost in it.
 """
 
 from typing import Any
@@ -82,10 +83,8 @@ class _ConvNorm(torch.autograd.Function):
             out, weight, bias, running_mean, running_var, training, momentum, eps, group
         )
         # Nothing is added with running statistics, and little where it widens.
-        free = not training or (
-            kernel.shape[0] >= WIDENING * kernel.shape[1]
-            and not _would_cancel(training, ctx.dtype)
-        )
+        free = kernel.shape[0] >= WIDENING * kernel.shape[1] or not training
+        free = free and _pays(kernel, out, training)
         kept = None if free or lean else out
         ctx.save_for_backward(x, gate, kernel, weight, mean, invstd, kept)
         ctx.training, ctx.group, ctx.pool = training, group, pool
@@ -100,7 +99,7 @@ class _ConvNorm(torch.autograd.Function):
         needs = (any(ctx.needs_input_grad[:2]), *ctx.needs_input_grad[2:5])
         scale = torch.ones_like(invstd) if weight is None else weight.to(invstd.dtype)
         statistics = (mean, invstd, scale)
-        if out is None and _would_cancel(ctx.training, ctx.dtype):
+        if out is None and not _pays(kernel, grad, ctx.training):
             out = F.conv2d(g, kernel.to(ctx.dtype))
         if out is not None:
             dout, dweight, dbias = batch_norm_backward(
@@ -131,9 +130,14 @@ class _ConvNorm(torch.autograd.Function):
         return (dx, dgate, dkernel, dweight, dbias, *[None] * 8)
 
 
-def _would_cancel(training: bool, dtype: torch.dtype) -> bool:
-    """Whether dW, a difference, may be lost in the rounding of P."""
-    return training and dtype in (torch.float16, torch.bfloat16)
+def _pays(kernel: Tensor, grad: Tensor, training: bool) -> bool:
+    """Whether what is added costs less than the conv, and loses no digits."""
+    if not training:
+        return True
+    if grad.dtype in (torch.float16, torch.bfloat16):
+        return False
+    values, (wide, narrow) = grad.numel() // grad.shape[1], kernel.shape[:2]
+    return 2 * narrow * (values + wide) < wide * values
 
 
 def _backward_without_output(
@@ -171,37 +175,37 @@ def _backward_without_output(
     centre = centre.to(dtype)
     total = total - count * centre
     factor = scale * invstd
-    low = (factor[:, None] * w).to(g.dtype)[:, :, None, None]
-    sums = training or any(needs[1:3])
-    dg, p = _conv_backward(grad, g, low, (needs[0], sums))
+    scaled = factor[:, None] * w
+    low = scaled.to(g.dtype)[:, :, None, None]
+    dg, p = _conv_backward(grad, g, low, (needs[0], any(needs[:3])))
     dbias = grad.sum(dims, dtype=dtype)
-    if not sums:
-        return dg if needs[0] else None, None, None, dbias if needs[3] else None
+    if p is None:
+        return None, None, None, dbias if needs[3] else None
     p = p.flatten(1).to(dtype)
     shift = w @ centre - mean  # a - mean is w g + shift
     dweight = invstd * ((w * p).sum(1) + shift * dbias)
-    dw, dsum = p, dbias  # by factor: the sums of da g^T and of da
-    if training:
+    dsum = dbias  # p and dsum become, but for factor, the sums of da g^T and of da
+    if training and any(needs[:2]):
         if group is None:
             all_bias, all_weight, values = dbias, dweight, mean.new_full((), count)
         else:
             all_bias, all_weight, values = sum_over_group(dbias, dweight, count, group)
-        # da = factor * (dz - constant - linear * w g)
-        linear = all_weight * invstd / values
-        constant = all_bias / values + linear * shift
+        # da = factor * (dz - constant - linear g)
+        linear = (all_weight * invstd / values)[:, None] * w
+        constant = all_bias / values + all_weight * invstd / values * shift
         if needs[1]:
             square = g.new_empty(g.shape[1], g.shape[1], 1, 1)
             gram = _conv_backward(g, g, square, (False, True))[1].flatten(1).to(dtype)
-            dw = p - torch.outer(constant, total) - linear[:, None] * (w @ gram)
-            dsum = dbias - count * constant - linear * (w @ total)
+            p = p.addr(constant, total, alpha=-1).addmm_(linear, gram, alpha=-1)
+            dsum = dbias - count * constant - linear @ total
         if needs[0]:
-            back = w.t() * factor
-            product = ((back * linear) @ w).to(g.dtype)[:, :, None, None]
-            dg.sub_(F.conv2d(g, product, (back @ constant).to(g.dtype)))
-    dkernel = factor[:, None] * (dw + torch.outer(dsum, centre))
+            product = (scaled.t() @ linear).to(g.dtype)[:, :, None, None]
+            dg.sub_(F.conv2d(g, product, (scaled.t() @ constant).to(g.dtype)))
+    if needs[1]:
+        p = p.addr(dsum, centre).mul_(factor[:, None])[:, :, None, None]
     return (
         dg if needs[0] else None,
-        dkernel[:, :, None, None] if needs[1] else None,
+        p if needs[1] else None,
         dweight if needs[2] else None,
         dbias if needs[3] else None,
     )
