@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 MIB = 2**20
+COMPILERS = dict(compiled='inductor', partitioned='aot_eager_decomp_partition')
 
 
 def build_backbone(name: str, training: bool = True) -> nn.Module:
@@ -37,7 +38,8 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
         name: 'resnet50' (mmdet's), 'timm:ARCH' (timm's TResNet with batch
             norm), or 'ARCH:MODE' with MODE one of 'inplace', 'recompute',
             'cp' and 'bn'; ARCH is m, l, xl or v2_l.  With ':compiled' after
-            it, by torch.compile, for one size.
+            it, by torch.compile, for one size; with ':partitioned', the same
+            without the kernels: it keeps what the compiler decides to keep.
         training: Norms use batch statistics; else the whole is in eval().
 
     Raises:
@@ -46,10 +48,10 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
     from ..models.backbone import TResNet
     from ..weights.archs import ARCHS
 
-    plain = name.removesuffix(':compiled')
-    if plain != name:
+    plain, _, last = name.rpartition(':')
+    if last in COMPILERS:
         compiled = build_backbone(plain, training)
-        compiled.compile(dynamic=False)
+        compiled.compile(backend=COMPILERS[last], dynamic=False)
         return compiled
     kind, _, arch = name.partition(':')
     modes: dict[str, dict[str, Any]] = {
@@ -75,7 +77,7 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
         raise UserError(
             f'The backbone is {name!r}, expected resnet50, timm:ARCH or '
             f'ARCH:MODE with ARCH in {tuple(ARCHS)} and MODE in '
-            f'{tuple(modes)}, or one of these and :compiled'
+            f'{tuple(modes)}, or one of these and :compiled or :partitioned'
         )
     model.train(training)  # mmdet's returns nothing
     return model
