@@ -14,6 +14,7 @@ import tresnet_det  # noqa: F401  first: it says what is missing
 
 # isort: split
 import torch
+from torch._functorch import config as functorch_config
 
 from tresnet_det.common.command_line import tell_user_errors
 from tresnet_det.comparison.benchmark import measure
@@ -50,6 +51,13 @@ def parse_args() -> argparse.Namespace:
         default=7,
         help='timed rounds; 0 measures the memory alone',
     )
+    parser.add_argument(
+        '--memory-budget',
+        type=float,
+        default=1.0,
+        help="torch.compile's activation_memory_budget, 0 to 1: below 1 it computes "
+        'more again (%(default)s)',
+    )
     return parser.parse_args()
 
 
@@ -61,6 +69,7 @@ def cell(value: object, form: str) -> str:
 def main() -> None:
     args = parse_args()
     device = torch.device(args.device)
+    functorch_config.activation_memory_budget = args.memory_budget
     rows = measure(
         args.backbones,
         tuple(args.size),

@@ -151,7 +151,8 @@ class _Block(nn.Module):
         self.downsample = (
             None
             if stride == 1 and inplanes == out
-            else _Shortcut(inplanes, out, stride, norms, lean)
+            # From a map wider than the block itself, its conv costs too much.
+            else _Shortcut(inplanes, out, stride, norms, lean and inplanes <= planes)
         )
 
     def residual(self, x: Tensor) -> Tensor:
