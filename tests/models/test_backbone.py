@@ -428,6 +428,8 @@ def test_keeps_less_than_batch_norm():
         )
     ]
     assert kept == sorted(kept, reverse=True) and len(set(kept)) == 4
+    # With running statistics no conv before a sum is kept, at no cost.
+    assert kept_bytes(build(ABN, norm_eval=True).train(), x) < kept[2]
 
 
 @pytest.mark.parametrize(
