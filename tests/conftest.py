@@ -6,10 +6,15 @@ import os
 # one device, and try what is refused without a GPU.
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
 
-import mmengine.config.config as mmengine_config  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
+from yapf.yapflib import yapf_api  # noqa: E402
+
+# Three times a run the config's text is formatted for the reader of its log, which
+# takes longer than most of the runs here. Before mmengine imports it.
+yapf_api.FormatCode = lambda text, **style: (text, True)
+
 from mmengine.runner import runner as mmengine_runner  # noqa: E402
 from mmengine.visualization import Visualizer  # noqa: E402
 
@@ -19,10 +24,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 torch.set_num_threads(1)
 
-# What each run does for the reader of its log takes longer than most of the
-# runs here: three times the config's text is formatted, and the versions of
-# all compilers are asked for.
-mmengine_config.FormatCode = lambda text, **style: (text, True)
+# Likewise, a run asks for the versions of all compilers.
 mmengine_runner.collect_env = dict
 
 # The same few cases in every run; HYPOTHESIS_PROFILE=long draws new ones.

@@ -72,6 +72,9 @@ def step_on(root: Path, classes: list[str]) -> float:
 def one_step(cfg: Config) -> float:
     """Loss of the first training step of a config."""
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=1)
+    for step in cfg.train_dataloader.dataset.pipeline:
+        if step.type == 'Resize':
+            step.scale = (1333, 800)  # smaller ones would lose small boxes
     cfg.default_hooks.checkpoint = None
     for split in ('val', 'test'):
         cfg[f'{split}_dataloader'] = cfg[f'{split}_evaluator'] = None
@@ -137,7 +140,6 @@ def own(file: Path, root: Path) -> tuple[list[str], list[str], float]:
     cfg.model.neck.in_channels = [8, 16, 128, 256]
     loader = cfg.train_dataloader
     loader.update(batch_size=2, num_workers=0, persistent_workers=False)
-    loader.dataset.pipeline[2].scale = (128, 128)
     cfg.custom_hooks = []
     # The schedule of epochs has no meaning in one step.
     cfg.param_scheduler = None

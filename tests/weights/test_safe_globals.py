@@ -15,7 +15,7 @@ from mmengine.utils import digit_version
 import tresnet_det  # noqa: F401
 from tresnet_det.weights.files import read_weights
 from tresnet_det.weights.formats import CheckpointError
-from tresnet_det.weights.safe_globals import load
+from tresnet_det.weights.safe_globals import data_only, load
 
 
 def reload(thing):
@@ -100,6 +100,22 @@ def test_other_trainers_command_lines_are_data(tmp_path):
     with pytest.raises(CheckpointError, match='was refused'):
         read_weights(tmp_path / 'last.pth.tar')
     assert not (tmp_path / 'made').exists()
+
+
+@pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.6'),
+    reason="this torch's weights_only refuses mmengine's log values",
+)
+def test_no_reader_unpickles(tmp_path, monkeypatch):
+    """Whatever the reader, and the user's environment, ask of torch.load."""
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
+    before = dict(os.environ)
+    torch.save(Runs(tmp_path / 'made'), tmp_path / 'a.pth')
+    with pytest.raises(pickle.UnpicklingError), data_only():
+        torch.load(tmp_path / 'a.pth', weights_only=False)
+    assert not (tmp_path / 'made').exists()
+    assert dict(os.environ) == before
 
 
 class Runs:

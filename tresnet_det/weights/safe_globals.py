@@ -7,9 +7,11 @@ The classes listed here only hold data: reading them runs no code of a file.
 """
 
 import argparse
+import os
 import pathlib
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pickle import UnpicklingError
 from typing import Any
 
@@ -19,7 +21,10 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim import OneCycleParamScheduler
 from mmengine.utils import digit_version
 
-__all__ = ['allow_mmengine_checkpoints', 'load', 'load_others']
+__all__ = ['allow_mmengine_checkpoints', 'data_only', 'load', 'load_others']
+
+# torch's own switches.
+_FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
 # What trainers keep of their command line beside the weights (timm: args), as
 # files of torch.save name it. All are of the standard library, hold what they
@@ -95,6 +100,26 @@ def load(file: Any, **options: Any) -> Any:
     """
     allow_mmengine_checkpoints()
     return torch.load(file, **options)
+
+
+@contextmanager
+def data_only() -> Iterator[None]:
+    """Holds whoever reads a checkpoint inside to ``weights_only``.
+
+    The reader of the fork of mmengine else runs what torch refuses. Before torch
+    2.6 nothing changes: that torch cannot read mmengine's checkpoints so.
+    """
+    if digit_version(torch.__version__) < digit_version('2.6'):
+        yield
+        return
+    allow_mmengine_checkpoints()
+    before = {name: os.environ.pop(name, None) for name in _FORCE}
+    os.environ[_FORCE[0]] = '1'
+    try:
+        yield
+    finally:
+        del os.environ[_FORCE[0]]
+        os.environ.update({n: v for n, v in before.items() if v is not None})
 
 
 def load_others(file: Any, **options: Any) -> Any:

@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ...common.errors import UserError
+from ...weights.safe_globals import data_only
 from ..hooks import SkippedImagesHook
 from .best_checks import check_save_best
 from .building import building
@@ -175,7 +176,7 @@ class InputCheckedRunner(Runner):
                 to resume, does not fit the model; or to resume, it holds no
                 state of the optimizer or the schedulers, or another one's.
         """
-        with explained(filename):
+        with explained(filename), data_only():
             checkpoint = _load_checkpoint(filename, map_location=map_location)
         # mmengine takes it for the text of a config, and a config is a program:
         # no file may bring one along that is run.
