@@ -48,14 +48,20 @@ class _OneCycle:
     """Stands for the scheduler whose state names one of its functions: what a
     file could make of the class itself is empty."""
 
+    # Here too, as the fork of mmengine allows getattr itself while it reads.
+    _annealing_cos = staticmethod(OneCycleParamScheduler._annealing_cos)
+    _annealing_linear = staticmethod(OneCycleParamScheduler._annealing_linear)
+
 
 def _history_method(owner: Any, name: str) -> Callable:
     """Stands for getattr in checkpoints: HistoryBuffer keeps a table of its
     own methods, which pickle writes as getattr(HistoryBuffer, name)."""
-    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+    allowed = {
+        HistoryBuffer: ('min', 'max', 'current', 'mean'),
+        _OneCycle: ('_annealing_cos', '_annealing_linear'),
+    }
+    if isinstance(owner, type) and name in allowed.get(owner, ()):
         return getattr(owner, name)
-    if owner is _OneCycle and name in ('_annealing_cos', '_annealing_linear'):
-        return getattr(OneCycleParamScheduler, name)
     raise UnpicklingError(
         f'the file asks for {name!r} of {owner!r}; of all attributes only '
         "HistoryBuffer's statistics and OneCycleLR's curve are allowed in a "
@@ -120,6 +126,7 @@ def data_only() -> Iterator[None]:
     finally:
         del os.environ[_FORCE[0]]
         os.environ.update({n: v for n, v in before.items() if v is not None})
+        allow_mmengine_checkpoints()  # see ``load``
 
 
 def load_others(file: Any, **options: Any) -> Any:
