@@ -10,9 +10,11 @@ already, checkpoints and the exports' logs, is not made again.
 """
 
 import argparse
+import contextlib
+import io
 import json
-import os
 import re
+import runpy
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -54,7 +56,7 @@ class Export:
     """What the export tool said.
 
     Attributes:
-        log: Its output, both streams.
+        log: What it printed, and its error if it refused.
         file: What it wrote; there is none where it refused.
     """
 
@@ -91,23 +93,8 @@ class Export:
         return text if self.written else f'**refused**: {text}'
 
 
-def run(*command: str | Path, log: Path) -> str:
-    """Runs one of our tools as users do; its output, kept in a file.
-
-    A file that is there already is from an earlier call, and taken.
-    """
-    if not log.exists():
-        print(f'{log.parent.name}: {log.stem}', file=sys.stderr, flush=True)
-        done = subprocess.run(
-            [sys.executable, '-W', 'ignore', *map(str, command)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=dict(os.environ, PYTHONUNBUFFERED='1'),
-        )
-        with written_whole(log) as part:
-            part.write_text(done.stdout)
-    return log.read_text()
+def say(log: Path) -> None:
+    print(f'{log.parent.name}: {log.stem}', file=sys.stderr, flush=True)
 
 
 def trained(family: str, data: Path, work: Path, epochs: int) -> tuple[Path, Path]:
@@ -117,22 +104,44 @@ def trained(family: str, data: Path, work: Path, epochs: int) -> tuple[Path, Pat
         work.mkdir(parents=True, exist_ok=True)
         scale = SCALES.get(data.name, SCALE)
         small_config(family, data, scale, epochs, work).dump(config)
-        log = work / 'train.log'
-        log.unlink(missing_ok=True)
-        told = run(TOOLS / 'train.py', config, '--resume', log=log)
-        if not checkpoint.exists():
-            sys.exit(f'{told}\nerror: the training of {work.name} failed')
+        say(work / 'training')
+        subprocess.run(
+            [sys.executable, '-W', 'ignore', TOOLS / 'train.py', config, '--resume'],
+            stdout=sys.stderr,
+            check=True,
+        )
     return config, checkpoint
 
 
 def export(config: Path, checkpoint: Path, precision: str) -> Export:
+    """What the export tool says of a precision, or of 'pt2'; kept in a file."""
     file = config.with_name(f'{precision}.{"pt2" if precision == "pt2" else "onnx"}')
+    log = file.with_suffix('.log')
     how = ['--precision', precision]
     if precision == 'pt2':
         how = ['--format', 'torch-export']
-    tool = TOOLS / 'deployment' / 'export.py'
-    log = run(tool, config, checkpoint, file, *how, log=file.with_suffix('.log'))
-    return Export(log, file)
+    if not log.exists():
+        say(log)
+        told = called(
+            TOOLS / 'deployment' / 'export.py', config, checkpoint, file, *how
+        )
+        with written_whole(log) as part:
+            part.write_text(told)
+    return Export(log.read_text(), file)
+
+
+def called(tool: Path, *arguments: str | Path) -> str:
+    """What one of our tools prints, its error at the end; in this process."""
+    told, before = io.StringIO(), sys.argv
+    sys.argv = [str(tool), *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(told):
+            runpy.run_path(str(tool), run_name='__main__')
+    except SystemExit as end:
+        print(end.code, file=told)
+    finally:
+        sys.argv = before
+    return told.getvalue()
 
 
 def with_masks(data: Path, out: Path) -> Path:
