@@ -12,6 +12,7 @@ import torch
 from exported import exported, take_graph_of
 from mmengine.config import Config
 from small_detectors import ARCH, ROOT, shaken
+from tensorrt_table import TENSORRT
 
 from tresnet_det import UserError
 from tresnet_det.data.demo_data import make_demo_data
@@ -27,17 +28,6 @@ onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxscript')
 pytest.importorskip('onnxruntime')
 
-# Operators with a Y in the table of TensorRT 8.4, its oldest with hard NMS:
-# https://github.com/onnx/onnx-tensorrt/blob/8.4-GA/docs/operators.md
-TENSORRT = set(
-    'Add And AveragePool BatchNormalization Cast Clip Concat Constant '
-    'ConstantOfShape Conv Div Equal Exp Expand Flatten Gather GatherElements '
-    'GatherND Gemm GlobalAveragePool Greater GreaterOrEqual Identity '
-    'InstanceNormalization LeakyRelu Less LessOrEqual MatMul Max MaxPool Min Mul Neg '
-    'NonMaxSuppression Not Or Pad Pow Range ReduceMax ReduceMean ReduceMin ReduceSum '
-    'Relu Reshape Resize ScatterElements ScatterND Shape Sigmoid Slice Softmax Split '
-    'Sqrt Squeeze Sub Sum Tile TopK Transpose Unsqueeze Where'.split()
-)
 CONFIG = """
 _base_ = {base!r}
 data_root = {data!r}

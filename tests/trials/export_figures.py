@@ -5,8 +5,9 @@
 For each family and data set: a training of a few epochs from random weights
 (tests/trials/small_heads.py), then tools/deployment/export.py in each precision,
 which compares with MMDetection on the whole val split. `demo` is the drawn set;
-a folder has annotations, train and val. Prints a Markdown table. What is in OUT
-already, checkpoints and the exports' logs, is not made again.
+a folder has annotations, train and val. Prints a Markdown table, and the operators
+that TensorRT's table lacks. What is in OUT already, checkpoints and the exports'
+logs, is not made again.
 """
 
 import argparse
@@ -17,16 +18,22 @@ import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import tresnet_det  # noqa: F401
 
 # isort: split
+import onnx
 from small_heads import FAMILIES, annotations, small_config
 
 from tresnet_det.common.atomic import written_whole
 from tresnet_det.data.demo_data import make_demo_data
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'deployment'))
+
+from tensorrt_table import TENSORRT  # noqa: E402
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 SCALES = {'demo': (160, 160)}  # width and height; of folders:
@@ -162,6 +169,18 @@ def with_masks(data: Path, out: Path) -> Path:
     return out
 
 
+def beyond_tensorrt(files: Iterable[Path]) -> str:
+    """Operators of the files that TensorRT's table lacks, by precision."""
+    found: dict[str, set[str]] = {}
+    for file in files:
+        kinds = {node.op_type for node in onnx.load(file).graph.node}
+        found.setdefault(file.stem, set()).update(kinds - TENSORRT)
+    return '; '.join(
+        f'{precision}: {", ".join(sorted(kinds)) or "none"}'
+        for precision, kinds in found.items()
+    )
+
+
 def row(family: str, data: Path, out: Path, args: argparse.Namespace) -> str:
     work = out / f'{data.name}-{family}'
     if family == 'mask-rcnn':
@@ -206,6 +225,9 @@ def main() -> None:
     head = HEAD + (' | pt2: maps' if args.pt2 else '')
     print(f'| {head} |\n|{"---|" * (head.count("|") + 1)}')
     print('\n'.join(rows))
+    files = sorted(out.glob('*/*.onnx'))
+    print(f"\nOperators of {len(files)} files that TensorRT 8.4's table lacks:")
+    print(beyond_tensorrt(files))
 
 
 if __name__ == '__main__':
