@@ -155,6 +155,27 @@ def test_sizes_is_optional_and_clips(made):
     assert not scores[unused].any() and not boxes[unused].any()
 
 
+def test_a_file_that_finds_nothing(made):
+    model = onnx.ModelProto()
+    model.CopyFrom(made.model)
+    threshold = np.float32(0.3)
+    places = [*model.graph.initializer]
+    places += [node.attribute[0].t for node in model.graph.node if is_constant(node)]
+    found = [place for place in places if place.raw_data == threshold.tobytes()]
+    assert found
+    for place in found:
+        place.raw_data = np.float32(2).tobytes()
+    session = verification.open_session(model)
+    images = np.random.default_rng(0).random((2, 3, 64, 96), np.float32)
+    boxes, scores, labels = session.run(None, dict(images=images))
+    assert boxes.shape == (2, 20, 4) and (labels == -1).all()
+    assert not boxes.any() and not scores.any()
+
+
+def is_constant(node):
+    return node.op_type == 'Constant' and node.attribute[0].name == 'value'
+
+
 def test_int8_is_small_and_judged(made, quick, tmp_path):
     out = tmp_path / 'int8.onnx'
     with pytest.raises(verification.VerificationError, match='MMDetection .*, file'):
