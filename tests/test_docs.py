@@ -66,6 +66,8 @@ RUN_BY = {
     'test_kills_hit_writes_and_damage_is_named',
     'python tests/trials/compare_processes.py': 'tests/trials/test_compare_processes.py'
     '::test_common_statistics_are_those_of_one_process',
+    'python tests/trials/export_figures.py': 'tests/trials/test_export_figures.py::'
+    'test_the_command',
     'python tests/trials/long_run.py': 'tests/trials/test_usage.py::test_the_command',
     'python tools/setup/test_stack.py': 'tests/environment/test_setup.py::test_suite_'
     'of_a_stack',

@@ -7,7 +7,8 @@ from unittest.mock import patch
 
 import pytest
 
-from tresnet_det.common.atomic import written_whole
+from tresnet_det.common.atomic import check_writable, written_whole
+from tresnet_det.common.errors import UserError
 
 
 def test_file_is_replaced_at_the_end(tmp_path):
@@ -30,6 +31,42 @@ def test_failure_leaves_what_was_there(tmp_path):
             raise KeyError
     assert target.read_text() == 'old'
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_failure_leaves_no_new_folder(tmp_path):
+    (tmp_path / 'old').mkdir()
+    for folder in ('old', 'new', 'old/a/b'):
+        with pytest.raises(KeyError):
+            with written_whole(tmp_path / folder / 'a.txt') as part:
+                part.write_text('half')
+                raise KeyError
+    assert [*tmp_path.rglob('*')] == [tmp_path / 'old']
+
+
+def test_whether_a_place_can_be_written_leaves_nothing_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in ('a.txt', 'new/deep/a.txt', tmp_path / 'new' / 'a.txt'):
+        check_writable(place)
+    assert not [*tmp_path.iterdir()]
+    (tmp_path / 'file').touch()
+    for place in ('file/a.txt', 'file/deep/a.txt'):
+        with pytest.raises(UserError, match='nothing can be written into .*file'):
+            check_writable(place)
+
+
+def test_no_right_to_write(tmp_path):
+    locked = tmp_path / 'locked'
+    locked.mkdir()
+    locked.chmod(stat.S_IREAD | stat.S_IEXEC)
+    user = os.geteuid()
+    if user == 0:  # who may write everywhere
+        os.seteuid(65534)
+    try:
+        for place in (locked / 'a.txt', locked / 'new' / 'a.txt'):
+            with pytest.raises(UserError, match='written into .*: Permission denied'):
+                check_writable(place)
+    finally:
+        os.seteuid(user)
 
 
 def test_data_reach_the_disk_before_the_name(tmp_path):

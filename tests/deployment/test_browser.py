@@ -304,6 +304,12 @@ def test_page_in_chromium(tmp_path):
         label = "return document.getElementById('picture').getAttribute('aria-label')"
         assert 'turned.jpg with boxes: 1 red cell' in window.run(label)
         assert re.search(r'200x300 pixels. Detected in \d+.ms', window.text('#times'))
+        window.type('#threshold', '\ue010')  # End: above all scores
+        assert 'nothing with a score of 1.00 or more. The best' in window.text(
+            '#status'
+        )
+        assert not window.run("return document.querySelector('thead').offsetParent")
+        window.type('#threshold', '\ue011')
         # Keys reach everything: the first tab stop is the image, next the slider.
         window.run('document.activeElement.blur(); window.scrollTo(0, 0)')
         stops = window.run(

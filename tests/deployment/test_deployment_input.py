@@ -5,21 +5,49 @@ The runtime's, the page's and the pictures' bad inputs are in their own tests.
 
 import importlib.util
 import runpy
+import shutil
 import sys
 
 import newer_torch  # noqa: F401
 import onnx
 import pytest
 import torch
-from small_detectors import ROOT
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+from small_detectors import ARCH, ROOT
 from stub_files import write_stub
 
 CONFIG = ROOT / 'configs' / 'demo' / 'fcos_tresnet-m_fpn_demo.py'
 
 
+@pytest.fixture(scope='module')
+def unsupported(tmp_path_factory):
+    """Detectors that are whole, but that no file can hold, and their weights."""
+    folder = tmp_path_factory.mktemp('unsupported')
+    head = dict(type='FoveaHead', num_classes=3, in_channels=8, feat_channels=32)
+    fcos = dict(head, type='FCOSHead', strides=[8])
+    nms = dict(type='soft_nms', iou_threshold=0.5)
+    for name, bbox_head in dict(head=head, soft=fcos).items():
+        model = dict(
+            type='SingleStageDetector',
+            data_preprocessor=dict(type='DetDataPreprocessor'),
+            backbone=dict(type='TResNet', arch=ARCH, out_indices=(1,)),
+            neck=dict(type='FPN', in_channels=[16], out_channels=8, num_outs=1),
+            bbox_head=bbox_head,
+            test_cfg=dict(nms_pre=9, score_thr=0.1, max_per_img=9, nms=nms),
+        )
+        (folder / f'{name}.py').write_text(f'model = {model!r}\n')
+        init_default_scope('mmdet')
+        state = MODELS.build(model).state_dict()
+        meta = dict(dataset_meta=dict(classes=('a', 'b', 'c')))
+        torch.save(dict(state_dict=state, meta=meta), folder / f'{name}.pth')
+    return folder
+
+
 @pytest.fixture
-def files(tmp_path):
+def files(tmp_path, unsupported):
     """Inputs of the kinds that people give."""
+    shutil.copytree(unsupported, tmp_path, dirs_exist_ok=True)
     write_stub(tmp_path / 'stub.onnx')
     bare = onnx.load(tmp_path / 'stub.onnx')
     bare.ClearField('metadata_props')
@@ -45,6 +73,10 @@ EXPORT = [
     ('CONFIG text.pth out.onnx', 'text.pth'),
     ('CONFIG stub.onnx out.onnx', 'stub.onnx'),
     ('CONFIG fc.pth out.onnx', 'fc.pth'),
+    ('CONFIG fc.pth new/deep/out.onnx', 'fc.pth'),
+    ('CONFIG fc.pth new/out.pt2 --format torch-export', 'fc.pth'),
+    ('head.py head.pth new/out.onnx', 'with a FoveaHead; export knows'),
+    ('soft.py soft.pth new/out.onnx', 'soft_nms is not'),
     ('CONFIG fc.pth out.onnx --cfg-options model.nothing=1', 'cannot be built'),
     ('CONFIG fc.pth out.pt', 'must end in .onnx'),
     ('CONFIG fc.pth out.onnx --format torch-export', 'must end in .pt2'),
@@ -79,6 +111,7 @@ LATENCY = [
     ('CONFIG fc.pth --images nothing --onnx nowhere.onnx', 'nowhere.onnx'),
     ('CONFIG fc.pth --images nothing --size 0 64', '--size, --rounds'),
     ('CONFIG fc.pth --images nothing --ways fast', 'fast'),
+    ('CONFIG fc.pth --images nothing --out text.pth/new/a.json', 'can be written'),
 ]
 
 

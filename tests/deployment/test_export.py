@@ -1,10 +1,9 @@
 """One tiny detector through the whole export: the file, its checks, errors."""
 
 import json
-import os
 import runpy
-import stat
 import sys
+from types import SimpleNamespace
 
 import newer_torch  # noqa: F401
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from exported import exported, take_graph_of
 from mmengine.config import Config
 from small_detectors import ARCH, ROOT, shaken
+from tensorrt_table import TENSORRT
 
 from tresnet_det import UserError
 from tresnet_det.data.demo_data import make_demo_data
@@ -28,17 +28,6 @@ onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxscript')
 pytest.importorskip('onnxruntime')
 
-# Operators with a Y in the table of TensorRT 8.4, its oldest with hard NMS:
-# https://github.com/onnx/onnx-tensorrt/blob/8.4-GA/docs/operators.md
-TENSORRT = set(
-    'Add And AveragePool BatchNormalization Cast Clip Concat Constant '
-    'ConstantOfShape Conv Div Equal Exp Expand Flatten Gather GatherElements '
-    'GatherND Gemm GlobalAveragePool Greater GreaterOrEqual Identity '
-    'InstanceNormalization LeakyRelu Less LessOrEqual MatMul Max MaxPool Min Mul Neg '
-    'NonMaxSuppression Not Or Pad Pow Range ReduceMax ReduceMean ReduceMin ReduceSum '
-    'Relu Reshape Resize ScatterElements ScatterND Shape Sigmoid Slice Softmax Split '
-    'Sqrt Squeeze Sub Sum Tile TopK Transpose Unsqueeze Where'.split()
-)
 CONFIG = """
 _base_ = {base!r}
 data_root = {data!r}
@@ -166,6 +155,27 @@ def test_sizes_is_optional_and_clips(made):
     assert not scores[unused].any() and not boxes[unused].any()
 
 
+def test_a_file_that_finds_nothing(made):
+    model = onnx.ModelProto()
+    model.CopyFrom(made.model)
+    threshold = np.float32(0.3)
+    places = [*model.graph.initializer]
+    places += [node.attribute[0].t for node in model.graph.node if is_constant(node)]
+    found = [place for place in places if place.raw_data == threshold.tobytes()]
+    assert found
+    for place in found:
+        place.raw_data = np.float32(2).tobytes()
+    session = verification.open_session(model)
+    images = np.random.default_rng(0).random((2, 3, 64, 96), np.float32)
+    boxes, scores, labels = session.run(None, dict(images=images))
+    assert boxes.shape == (2, 20, 4) and (labels == -1).all()
+    assert not boxes.any() and not scores.any()
+
+
+def is_constant(node):
+    return node.op_type == 'Constant' and node.attribute[0].name == 'value'
+
+
 def test_int8_is_small_and_judged(made, quick, tmp_path):
     out = tmp_path / 'int8.onnx'
     with pytest.raises(verification.VerificationError, match='MMDetection .*, file'):
@@ -187,7 +197,7 @@ def test_a_file_that_differs_gets_no_name(made, quick, tmp_path):
             break
     try:
         with pytest.raises(verification.VerificationError, match='maps at 1x32x32'):
-            exporting.export_onnx(made.detector, tmp_path / 'out.onnx')
+            exporting.export_onnx(made.detector, tmp_path / 'new' / 'out.onnx')
     finally:
         value.raw_data = kept
     assert not list(tmp_path.iterdir())
@@ -206,7 +216,7 @@ def test_int8_without_images_is_an_error(made, quick, tmp_path):
     options = dict(train_dataloader=dict(dataset=dict(ann_file='none.json')))
     detector = load_detector(made.config, made.checkpoint, options)
     with pytest.raises(UserError, match='calibrated on images of the train split'):
-        exporting.export_onnx(detector, tmp_path / 'out.onnx', 'int8')
+        exporting.export_onnx(detector, tmp_path / 'new' / 'out.onnx', 'int8')
     assert not list(tmp_path.iterdir())
 
 
@@ -301,6 +311,15 @@ def test_configs_that_are_none(made, tmp_path):
         load_detector(tmp_path / 'empty.py', made.checkpoint, None)
 
 
+def test_a_val_split_on_which_nothing_is_found(made):
+    split = SimpleNamespace(
+        ann_file=str(made.root / 'data' / 'annotations' / 'instances_val.json'),
+        cat_ids=[1],
+    )
+    figures = verification._figures(split, [], [1])
+    assert len(figures) == 12 and max(figures.values()) <= 0
+
+
 def test_class_names_that_do_not_fit(made):
     options = dict(test_dataloader=dict(dataset=dict(metainfo=dict(classes=('one',)))))
     with pytest.raises(UserError, match='the head has 6 classes, and 1 names'):
@@ -316,10 +335,3 @@ def test_outputs_that_cannot_be_written(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='nothing can be written into'):
         exporting.check_output(tmp_path / 'file' / 'out.onnx', '.onnx')
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
-def test_no_right_to_write(tmp_path):
-    tmp_path.chmod(stat.S_IREAD | stat.S_IEXEC)
-    with pytest.raises(UserError, match='nothing can be written into'):
-        exporting.check_output(tmp_path / 'out.onnx', '.onnx')

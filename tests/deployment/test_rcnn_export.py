@@ -11,7 +11,7 @@ from exported import exported, take_graph_of
 from mmdet.structures import DetDataSample
 from pycocotools import mask as coco_mask
 from small_detectors import ROOT, levels, rcnn_config, small_rcnn
-from test_export import TENSORRT
+from tensorrt_table import TENSORRT
 
 from tresnet_det import UserError
 from tresnet_det.data.demo_data import CATEGORIES, make_demo_data

@@ -172,6 +172,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
         with pytest.raises(UserError, match=message):
             detect_images(detector, source, out, annotations=annotations)
         assert not out.exists()
+    with pytest.raises(UserError, match='nothing can be written into .*bad.json'):
+        detect_images(detector, folder, bad / 'out')
     with pytest.raises(FileNotFoundError):
         detect_video(detector, tmp_path / 'no.mp4', out)
     (tmp_path / 'broken.mp4').write_bytes(b'no video')

@@ -22,7 +22,7 @@ import tresnet_det  # noqa: F401  first: it says what is missing
 import mmdet
 import torch
 
-from tresnet_det.common.atomic import written_whole
+from tresnet_det.common.atomic import check_writable, written_whole
 from tresnet_det.common.command_line import tell_user_errors
 from tresnet_det.common.errors import UserError
 from tresnet_det.deployment.latency import TORCH_WAYS, Subject, measure, table
@@ -77,6 +77,8 @@ def main() -> None:
         raise UserError('--size, --rounds and --threads: expected 1 or more')
     for path in (args.config, args.checkpoint, *args.onnx, *args.beside):
         os.stat(path)
+    if args.out:
+        check_writable(args.out)
     images = images_below(args.images, Path())[:MOST]
     subjects = [
         Subject(way, args.config, way, args.checkpoint)

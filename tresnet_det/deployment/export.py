@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..common.atomic import written_whole
+from ..common.atomic import check_writable, written_whole
 from ..common.errors import UserError
 from ..environment.versions import __version__
 from . import onnx_file, verification
@@ -37,15 +37,7 @@ def check_output(out: Path, suffix: str) -> None:
         raise UserError(f'{out} must end in {suffix}')
     if out.is_dir():
         raise UserError(f'{out} is a folder; give the path of a file')
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise UserError(
-            f'nothing can be written into {out.parent}: {error.strerror}. Choose '
-            'another folder'
-        ) from error
+    check_writable(out)
 
 
 def export_onnx(

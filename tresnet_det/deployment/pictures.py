@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from ..common.atomic import written_whole
+from ..common.atomic import check_writable, written_whole
 from ..common.errors import UserError, some
 from .coco_rle import coco_rle
 from .runtime import Detections, read_image
@@ -191,9 +191,11 @@ def detect_images(
         What could not be used, by path: why.
 
     Raises:
-        UserError: No image, or an image or class is not in ``annotations``.
+        UserError: No image, an image or class is not in ``annotations``, or
+            nothing can be written into ``out``.
     """
     paths = images_below(source, out)
+    check_writable(out / 'detections.json')
     base = source if source.is_dir() else source.parent
     names = {path: path.relative_to(base).as_posix() for path in paths}
     results = _Results(detector.classes, annotations)

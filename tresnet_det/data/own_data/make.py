@@ -4,8 +4,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -101,7 +100,7 @@ def make_own_data(
         told = f'{out} was made so already: nothing is changed'
         return Result(False, [told], out / 'config.py')
     remove_unfinished(out.parent, out.name)
-    with _no_new_folders(out.parent), written_whole(out) as part:
+    with written_whole(out) as part:
         part.mkdir(parents=True)
         folder, how = source, 'copy' if options.copy else 'link'
         if source.is_file():
@@ -135,19 +134,6 @@ def make_own_data(
         for name, text in texts.items():
             (part / name).write_text(text, encoding='utf-8')
     return Result(True, told_of(found, how_split), out / 'config.py')
-
-
-@contextmanager
-def _no_new_folders(folder: Path) -> Iterator[None]:
-    """Removes the folders above ``out`` that a failed call made."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        yield
-    except BaseException:
-        for path in new:
-            with suppress(OSError):
-                path.rmdir()
-        raise
 
 
 def _size(archive: Path) -> int:

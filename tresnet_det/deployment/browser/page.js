@@ -232,11 +232,11 @@ function show() {
   for (const {label} of found) counts.set(label, (counts.get(label) || 0) + 1);
   const summary = [...counts]
     .map(([label, count]) => `${count} ${INFO.classes[label]}`)
-    .join(', ');
+    .join(', ') || nothing(threshold);
   element('result').hidden = false;
   draw(found);
   element('picture').setAttribute(
-    'aria-label', `${shown.name} with boxes: ${summary || 'nothing found'}`,
+    'aria-label', `${shown.name} with boxes: ${summary}`,
   );
   element('times').textContent =
     `${shown.bitmap.width}x${shown.bitmap.height} pixels. ` +
@@ -256,7 +256,14 @@ function show() {
     ));
     return row;
   }));
-  tell(`${shown.name}: ${summary || 'nothing found'}.`);
+  tell(`${shown.name}: ${summary}.`);
+}
+
+function nothing(threshold) {
+  if (!shown.found.length) return 'nothing found';
+  const best = Math.max(...shown.found.map(({score}) => score));
+  return `nothing with a score of ${threshold.toFixed(2)} or more. The best score is ` +
+    `${best.toFixed(2)}: move the slider down to see it`;
 }
 
 function takeFirst(files) {
