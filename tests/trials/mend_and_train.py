@@ -84,7 +84,9 @@ def one_step(cfg: Config) -> float:
     return runner.message_hub.get_scalar('train/loss').current()
 
 
-def tried(file: Path, root: Path, ending: str = '') -> tuple[Checked, list[str], float]:
+def tried(
+    file: Path, root: Path, ending: str = ''
+) -> tuple[Checked, list[str], list[str], float]:
     """Checks, mends and trains.
 
     Args:
@@ -93,18 +95,19 @@ def tried(file: Path, root: Path, ending: str = '') -> tuple[Checked, list[str],
         ending: Of the images, if other than the file says.
 
     Returns:
-        What was found before, what was changed, and the loss.
+        What was found before, what was changed, what was told of it, and the loss.
     """
     draw_images(read_annotations(file), root / 'images', ending)
-    choices = Choices(merge_names=True)
-    before = check(named_splits([file, root / 'images']), choices)
-    lines = write_mended(before, root / 'ann.json')
+    splits = named_splits([file, root / 'images'])
+    before = check(splits)
+    mended = check(splits, Choices(merge_names=True))
+    lines = write_mended(mended, root / 'ann.json')
     after = check(named_splits([root / 'ann.json', root / 'images']))
     assert not after.of(Level.ERROR), after.of(Level.ERROR)
     content = json.loads((root / 'ann.json').read_text())
     loss = step_on(root, [category['name'] for category in content['categories']])
     assert math.isfinite(loss)
-    return before, lines, loss
+    return before, mended.reads[0].changes, lines, loss
 
 
 def own(file: Path, root: Path) -> tuple[list[str], list[str], float]:
@@ -154,9 +157,8 @@ def main() -> None:
     for file in sorted(args.folder.glob('*.json')):
         # As CVAT's exports often are: video frames saved with another ending.
         ending = '.jpg' if file.stem == 'cvat' else ''
-        before, lines, loss = tried(file, out / file.stem, ending)
+        before, changes, _, loss = tried(file, out / file.stem, ending)
         found = [f for f in before.findings if 'pairs' not in f.text]
-        changes = before.reads[0].changes
         asked, told, own_loss = own(file, out / file.stem)
         print(f'\n== {file.stem}')
         print('\n'.join(f'{f.level.value}: {f.text}' for f in found))
