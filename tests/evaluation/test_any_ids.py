@@ -133,6 +133,22 @@ def test_figures_are_of_the_images_that_were_evaluated(tmp_path, kind):
 
 
 @pytest.mark.parametrize('kind', METRIC_TYPES)
+@pytest.mark.parametrize('thresholds', [0.33, [0.33], [0.3, 0.35]])
+def test_other_iou_thresholds(tmp_path, kind, thresholds):
+    """The boxes found have an IoU of 0.36 with these."""
+    content = truth()
+    for annotation in content['annotations']:
+        annotation['bbox'] = [10, 10, 30, 10.8]
+    usual = evaluate(kind, content, tmp_path)
+    other = evaluate(kind, content, tmp_path, iou_thrs=thresholds)
+    assert (usual['coco/bbox_mAP'], other['coco/bbox_mAP']) == (0, 1)
+    assert other['coco/bbox_mAP_50'] == -1
+    assert evaluate(kind, content, tmp_path, classwise=True)['coco/cat_precision'] == 0
+    with pytest.raises(UserError, match='leave out one of classwise and iou_thrs'):
+        evaluate(kind, content, tmp_path, iou_thrs=thresholds, classwise=True)
+
+
+@pytest.mark.parametrize('kind', METRIC_TYPES)
 def test_images_evaluated_twice_are_refused(tmp_path, kind):
     with pytest.raises(UserError, match='1 images were evaluated more than once'):
         evaluate(kind, truth(), tmp_path, places=[0, 1, 1])

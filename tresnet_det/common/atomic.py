@@ -17,9 +17,9 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a path beside ``path`` that becomes ``path`` at the end.
 
     What the block wrote there is dropped if it raises, and so are the folders
-    above that were made for it. A file is on the disk
-    when this returns, so what it makes superfluous may be deleted: not even a
-    loss of power then leaves neither. A folder's files are not waited for.
+    above that were made for it. A file is on the disk when this returns, so what
+    it makes superfluous may be deleted: not even a loss of power then leaves
+    neither. A folder's files are not waited for.
 
     Args:
         path: File to write or replace, or folder to make. The path given has

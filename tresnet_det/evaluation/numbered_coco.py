@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation.metrics import CocoMetric, coco_metric
 from mmdet.registry import METRICS
@@ -24,6 +25,8 @@ from mmengine.logging import print_log
 from ..common.errors import UserError, some
 
 __all__ = ['NumberedCOCO', 'NumberedCocoMetric', 'compute_with']
+
+USUAL_IOUS = np.linspace(0.5, 0.95, 10)
 
 
 class NumberedCOCO(COCO):
@@ -114,6 +117,10 @@ def _number(numbers: dict, key: Any) -> int:
     return numbers.setdefault(key, len(numbers) + 1)
 
 
+def _usual(thresholds: np.ndarray) -> bool:
+    return len(thresholds) == 10 and np.allclose(thresholds, USUAL_IOUS)
+
+
 def compute_with(evaluation: Any = None) -> FunctionType:
     """MMDetection's ``CocoMetric.compute_metrics`` on numbered annotations.
 
@@ -137,16 +144,25 @@ class NumberedCocoMetric(CocoMetric):
     Arguments, figures and files are the same. It differs where that one is
     wrong: ids (see above); an image that was evaluated twice, which is
     refused; a loader that gives some of the file's images alone, of which the
-    figures then are.
+    figures then are; ``iou_thrs`` in a config, a list, which it computes with
+    and fails to print. ``classwise`` takes the usual thresholds only: its
+    columns for 0.50 and 0.75 are the first and the sixth.
     """
 
     _coco_api: Any
+    iou_thrs: Any
     cat_ids: Any
     img_ids: Any
     _compute = compute_with()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.iou_thrs = np.atleast_1d(np.asarray(self.iou_thrs, float))
+        if self.classwise and not _usual(self.iou_thrs):
+            raise UserError(
+                f'classwise=True goes with the usual IoU thresholds only, these are '
+                f'{self.iou_thrs.tolist()}: leave out one of classwise and iou_thrs'
+            )
         if self._coco_api is not None:
             self._coco_api = NumberedCOCO(dataset=self._coco_api.dataset)
 
