@@ -98,6 +98,13 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix='fuzz-'))
     print(f'The file that is being read is in {folder}', flush=True)
     logging.disable()  # a line for each file that loads
+    try:
+        fuzz_for(args, folder)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def fuzz_for(args: argparse.Namespace, folder: Path) -> None:
     warnings.simplefilter('ignore')
     os.chdir(folder)
     # A file that asks for more memory than there is shall fail, not swap.

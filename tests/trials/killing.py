@@ -120,7 +120,8 @@ def kill_again_and_again(
             and number > len(moments) * (3 - len(to_come)) / 4
             and len([*work_dir.glob('iter_*.pth')]) > 1
         ):
-            damaged = Path(work_dir, 'last_checkpoint').read_text()
+            # Not what last_checkpoint names: the kill may have come before that.
+            damaged = str(max(work_dir.glob('iter_*.pth')))
             kill = kill._replace(
                 damage=f'{Path(damaged).name} '
                 + damage_file(Path(damaged), truncate=to_come.pop(0))
