@@ -68,6 +68,10 @@ RUN_BY = {
     '::test_common_statistics_are_those_of_one_process',
     'python tests/trials/export_figures.py': 'tests/trials/test_export_figures.py::'
     'test_the_command',
+    'python tests/trials/check_large.py': 'tests/trials/test_check_large.py::test_'
+    'what_is_made_has_the_faults_that_are_asked_for',
+    'python tests/trials/mend_and_train.py': 'tests/trials/test_mend_and_train.py::'
+    'test_numbers_in_quotes_and_another_ending',
     'python tests/trials/long_run.py': 'tests/trials/test_usage.py::test_the_command',
     'python tools/setup/test_stack.py': 'tests/environment/test_setup.py::test_suite_'
     'of_a_stack',
