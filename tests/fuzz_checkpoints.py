@@ -105,6 +105,7 @@ def main() -> None:
 
 
 def fuzz_for(args: argparse.Namespace, folder: Path) -> None:
+    """Draws files for some minutes, in a folder that is removed at the end."""
     warnings.simplefilter('ignore')
     os.chdir(folder)
     # A file that asks for more memory than there is shall fail, not swap.
