@@ -12,6 +12,7 @@ from .common.command_line import tell_import_error
 from .environment.versions import __version__, check_operators, check_versions
 
 __all__ = [
+    'Bfloat16OptimWrapper',
     'CheckedRunner',
     'CheckpointError',
     'DeployedHook',
@@ -59,6 +60,7 @@ try:
     from .models.backbone import TResNet
     from .models.classifier import TResNetClassifier
     from .training.hooks import ProgressPage, StopOnNonFiniteHook, ValLossHook
+    from .training.precision import Bfloat16OptimWrapper
     from .training.runner import CheckedRunner
     from .weights.pretrained import CheckpointError, LoadReport, load_pretrained
     from .weights.publish import register_safetensors

@@ -7,6 +7,7 @@ round, since only ratios taken together say something.
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmdet.registry import MODELS
@@ -48,13 +49,27 @@ class Cost:
     test_size: tuple[int, int, int]
 
 
+def _autocast(optim_wrapper: Mapping[str, Any], device: torch.device) -> torch.autocast:
+    """The precision in which a config's optimizer wrapper computes the loss."""
+    kind = optim_wrapper.get('type')
+    dtype = optim_wrapper.get('dtype')
+    if kind == 'Bfloat16OptimWrapper':
+        dtype = torch.bfloat16
+    elif isinstance(dtype, str):
+        dtype = getattr(torch, dtype)
+    # Without a dtype torch takes the device's own.
+    return torch.autocast(
+        device.type, dtype, kind in ('AmpOptimWrapper', 'Bfloat16OptimWrapper')
+    )
+
+
 class _Detector:
     """A detector with random weights and one real batch of each split."""
 
     def __init__(self, cfg: Config, device: torch.device) -> None:
         set_random_seed(0)  # the same images and augmentations for all
         self.cfg = cfg
-        self.amp = cfg.optim_wrapper.get('type') == 'AmpOptimWrapper'
+        self.autocast = _autocast(cfg.optim_wrapper, device)
         self.device = device
         batches = []
         for name in ('train_dataloader', 'val_dataloader'):
@@ -71,7 +86,7 @@ class _Detector:
         self.test_batch = self.model.data_preprocessor(batches[1], False)
 
     def loss(self) -> torch.Tensor:
-        with torch.autocast(self.device.type, enabled=self.amp):
+        with self.autocast:
             losses = self.model(**deepcopy(self.train_batch), mode='loss')
         return self.model.parse_losses(losses)[0]
 
