@@ -7,7 +7,6 @@ round, since only ratios taken together say something.
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from mmdet.registry import MODELS
@@ -17,6 +16,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner, set_random_seed
 
+from ..training.precision import autocast_of
 from .benchmark import MIB, paired_times
 from .flops import detector_complexity
 from .kept import bytes_kept_by
@@ -49,27 +49,13 @@ class Cost:
     test_size: tuple[int, int, int]
 
 
-def _autocast(optim_wrapper: Mapping[str, Any], device: torch.device) -> torch.autocast:
-    """The precision in which a config's optimizer wrapper computes the loss."""
-    kind = optim_wrapper.get('type')
-    dtype = optim_wrapper.get('dtype')
-    if kind == 'Bfloat16OptimWrapper':
-        dtype = torch.bfloat16
-    elif isinstance(dtype, str):
-        dtype = getattr(torch, dtype)
-    # Without a dtype torch takes the device's own.
-    return torch.autocast(
-        device.type, dtype, kind in ('AmpOptimWrapper', 'Bfloat16OptimWrapper')
-    )
-
-
 class _Detector:
     """A detector with random weights and one real batch of each split."""
 
     def __init__(self, cfg: Config, device: torch.device) -> None:
         set_random_seed(0)  # the same images and augmentations for all
         self.cfg = cfg
-        self.autocast = _autocast(cfg.optim_wrapper, device)
+        self.autocast = autocast_of(cfg.optim_wrapper, device)
         self.device = device
         batches = []
         for name in ('train_dataloader', 'val_dataloader'):

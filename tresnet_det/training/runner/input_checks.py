@@ -19,12 +19,13 @@ from torch.utils.data import DataLoader
 from ...common.errors import UserError
 from ...weights.safe_globals import data_only
 from ..hooks import SkippedImagesHook
+from ..precision import asks_for_amp
 from .best_checks import check_save_best
 from .building import building
 from .checkpoint_checks import check_fit, check_resumable, explained, name_as_model
 from .data_checks import check_dataset
 from .evaluator_checks import check_evaluator, right_for_any_ids
-from .launch_checks import asks_for_amp, check_amp
+from .launch_checks import check_amp
 from .loading import check_when_loading
 from .resume_checks import check_states, tell_changes
 from .visual_checks import check_backends

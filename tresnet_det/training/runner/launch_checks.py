@@ -7,18 +7,15 @@ assertion that does not name the option.
 import argparse
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.optim import AmpOptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
 
 from ...common.errors import UserError
 
-__all__ = ['asks_for_amp', 'check_amp', 'check_launch']
+__all__ = ['check_amp', 'check_launch']
 
 # What mmengine reads of the environment, and what sets it.
 _LAUNCHERS = dict(
@@ -102,15 +99,6 @@ def check_amp(option: str) -> None:
             "it (optim_wrapper.type = 'OptimWrapper'), or look at nvidia-smi "
             'and CUDA_VISIBLE_DEVICES'
         )
-
-
-def asks_for_amp(optim_wrapper: Any) -> bool:
-    """Whether a config's optimizer wrapper computes in mixed precision."""
-    if not isinstance(optim_wrapper, Mapping):
-        return False
-    kind = optim_wrapper.get('type')
-    kind = OPTIM_WRAPPERS.get(kind) if isinstance(kind, str) else kind
-    return isinstance(kind, type) and issubclass(kind, AmpOptimWrapper)
 
 
 def _read_config(args: argparse.Namespace) -> Config:
