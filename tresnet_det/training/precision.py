@@ -24,7 +24,7 @@ class Bfloat16OptimWrapper(OptimWrapper):
     validation is computed in float32.
 
     Args:
-        *args, **kwargs: Those of ``mmengine.optim.OptimWrapper``.
+        args, kwargs: Those of ``mmengine.optim.OptimWrapper``.
 
     Raises:
         UserError: On a CPU, in the forward pass: a map one pixel wide comes to a
