@@ -1,6 +1,8 @@
 """Errors that a user can mend are a line, all others a traceback."""
 
 import errno
+import subprocess
+import sys
 
 import pytest
 from torch._utils import ExceptionWrapper
@@ -45,6 +47,26 @@ def test_ctrl_c_is_no_error(capsys):
         tool(KeyboardInterrupt())()
     assert stop.value.code == 130
     assert capsys.readouterr().err == 'stopped by Ctrl-C\n'
+
+
+@pytest.mark.parametrize('lines', [3, 100_000])
+def test_output_cut_off_is_no_error(lines):
+    """Within main, and when what is left is written at its end."""
+    code = (
+        'from tresnet_det.common.command_line import tell_user_errors\n'
+        f'tell_user_errors(lambda: [print("x" * 100) for _ in range({lines})])()'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b''
+    assert process.wait() == 141
+
+
+def test_other_pipes_keep_their_traceback():
+    with pytest.raises(BrokenPipeError):
+        tool(BrokenPipeError())()
 
 
 def test_paths_are_told():

@@ -6,6 +6,7 @@ Standard library only: the package comes here where its stack is broken.
 import errno
 import functools
 import os
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,19 +52,37 @@ def _debugging() -> bool:
     return os.environ.get(DEBUG, '0') != '0'
 
 
+def _output_is_cut_off() -> bool:
+    """Whether standard output is a pipe that nobody reads any more."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)  # POLLERR comes unasked
+    if not any(events & select.POLLERR for _, events in poll.poll(0)):
+        return False
+    # Python writes what is left at exit, and would tell of the same again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
+
+
 def tell_user_errors(main: Callable) -> Callable:
     """Makes a tool's main end with "error: ..." and status 1.
 
     Only for ``UserError``, whose message says all, for paths that are not as
     they should be and for full disks; others keep their traceback. Ctrl-C ends
-    with status 130. With
-    TRESNET_DET_DEBUG=1 in the environment all do.
+    with status 130, and a reader of the output that has gone (``| head``) with
+    141. With TRESNET_DET_DEBUG=1 in the environment all keep their traceback.
     """
 
     @functools.wraps(main)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
-            return main(*args, **kwargs)
+            result = main(*args, **kwargs)
+            sys.stdout.flush()  # what cannot be written shows here, not at exit
+            return result
+        except BrokenPipeError:
+            if _debugging() or not _output_is_cut_off():
+                raise
+            sys.exit(141)  # as a shell has it: 128 + SIGPIPE
         except KeyboardInterrupt:
             if _debugging():
                 raise
