@@ -53,13 +53,22 @@ def test_ctrl_c_is_no_error(capsys):
 def test_output_cut_off_is_no_error(lines):
     """Within main, and when what is left is written at its end."""
     code = (
+        'import sys\n'
         'from tresnet_det.common.command_line import tell_user_errors\n'
+        'print("imported", file=sys.stderr, flush=True)\n'
+        'sys.stdin.read()\n'
         f'tell_user_errors(lambda: [print("x" * 100) for _ in range({lines})])()'
     )
     process = subprocess.Popen(
-        [sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, '-W', 'ignore', '-c', code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
+    # mmdet of the maintained fork prints when it is imported.
+    assert process.stderr.readline() == b'imported\n'
     process.stdout.close()
+    process.stdin.close()
     assert process.stderr.read() == b''
     assert process.wait() == 141
 

@@ -3,15 +3,13 @@
 import pytest
 import torch
 from mmdet.registry import RUNNERS
+from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from small_runs import box, coco, small_config, small_run, write_data
 from torch import nn
 
 from tresnet_det import Bfloat16OptimWrapper, UserError
 from tresnet_det.training.precision import autocast_of
-
-CPU = torch.device('cpu')
-
 
 # The images' 64 pixels are 2 pixels of the last map.
 LEVELS = {
@@ -101,21 +99,35 @@ def test_narrow_map_refused():
 @pytest.mark.parametrize(
     ('wrapper', 'expected'),
     [
-        (dict(type='OptimWrapper'), None),
-        (dict(), None),
+        (dict(type='OptimWrapper'), torch.float32),
+        (dict(), torch.float32),
         (dict(type='AmpOptimWrapper'), torch.bfloat16),  # torch's own on a CPU
-        (dict(type='AmpOptimWrapper', dtype='float16'), torch.float16),
-        (dict(type='AmpOptimWrapper', dtype=torch.float16), torch.float16),
+        (dict(type='mmengine.AmpOptimWrapper', dtype='bfloat16'), torch.bfloat16),
+        (dict(type=AmpOptimWrapper, dtype=torch.bfloat16), torch.bfloat16),
         (dict(type='Bfloat16OptimWrapper'), torch.bfloat16),
-        (dict(type='mmengine.AmpOptimWrapper', dtype='float16'), torch.float16),
         (dict(type=Bfloat16OptimWrapper), torch.bfloat16),
     ],
 )
 def test_autocast_of(wrapper, expected):
-    with autocast_of(wrapper, CPU):
-        assert torch.is_autocast_enabled('cpu') == (expected is not None)
-        if expected is not None:
-            assert torch.get_autocast_dtype('cpu') == expected
+    x = torch.ones(1, 1)
+    with autocast_of(wrapper, torch.device('cpu')):
+        assert (x @ x).dtype == expected
+
+
+@pytest.mark.filterwarnings('ignore:.*CUDA')
+@pytest.mark.parametrize(
+    ('dtype', 'expected'),
+    [
+        ({}, torch.float16),
+        (dict(dtype='float16'), torch.float16),
+        (dict(dtype='bfloat16'), torch.bfloat16),
+        (dict(dtype=torch.bfloat16), torch.bfloat16),
+    ],
+)
+def test_autocast_of_a_gpu(dtype, expected):
+    """What is asked for, where there is no GPU to do it."""
+    wrapper = dict(type='AmpOptimWrapper', **dtype)
+    assert autocast_of(wrapper, torch.device('cuda')).fast_dtype == expected
 
 
 def test_registered():
