@@ -1,5 +1,6 @@
 """Commands whose results the documentation shows, in their shortest form."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -28,10 +29,12 @@ def test_kept_memory(monkeypatch, capsys):
     tool = 'tools/analysis_tools/kept_memory.py'
     run(monkeypatch, tool, 'm:recompute', '--size', '64', '64')
     shown = capsys.readouterr().out
-    # Ten of the eleven blocks of stage 3, the first of which is blurred.
-    assert (
-        '| layer3.*.bn2 | _ActivatedBatchNorm, _ConvNorm | 256x4x4 | 10 | 0.16 |'
-        in shown
+    # Ten of the eleven blocks of stage 3, the first of which is blurred. In torch
+    # 2.1 the mean of a gate keeps what it reads.
+    assert re.search(
+        r'\| layer3\.\*\.bn2 \| (Mean, )?_ActivatedBatchNorm, _ConvNorm '
+        r'\| 256x4x4 \| 10 \| 0\.16 \|',
+        shown,
     )
     assert '| 1024x4x4 | 11 |' not in shown  # the outputs of convs
     run(monkeypatch, tool, 'm:inplace', '--growth', '--largest', '50000')
