@@ -453,12 +453,83 @@ def test_look_alikes_in_two_splits_are_told(tmp_path):
 
 def test_a_stopped_call_leaves_nothing(tmp_path, drawn):
     source = written(drawn, tmp_path / 'source', 'voc')
-    left = tmp_path / '.out.abcdefgh' / 'out'  # of a killed one
+    left = tmp_path / '.out.unfinished-abcdefgh' / 'out'  # of a killed one
     left.mkdir(parents=True)
+    # Of somebody else, the latter where OUT is '*'.
+    for name in ('.out.original', '.other.unfinished-abcdefgh'):
+        (tmp_path / name).mkdir()
 
     def stop(what, count):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         make_own_data(source, tmp_path / 'out', progress=stop)
-    assert [p.name for p in tmp_path.iterdir()] == ['source']
+    with pytest.raises(KeyboardInterrupt):
+        make_own_data(source, tmp_path / '*', progress=stop)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        '.other.unfinished-abcdefgh',
+        '.out.original',
+        'source',
+    ]
+
+
+@pytest.mark.parametrize('kind', ['yolo', 'coco'])
+def test_an_image_of_another_split_is_not_taken(tmp_path, drawn, kind):
+    """val's annotations of 0.png are not put on train's."""
+    source = tmp_path / 'source'
+    for split in ('train', 'val'):
+        (source / 'images' / split).mkdir(parents=True)
+        (source / 'labels' / split).mkdir(parents=True)
+        for name in ('0', '1', '2'):
+            pixels = np.random.default_rng(len(name + split)).integers(0, 255, (40, 50))
+            Image.fromarray(pixels.astype('uint8')).save(
+                source / 'images' / split / f'{name}{split if name != "0" else ""}.png'
+            )
+    (source / 'images' / 'val' / '0.png').unlink()
+    if kind == 'yolo':
+        (source / 'data.yaml').write_text('names: [a]\n')
+        for split in ('train', 'val'):
+            for name in (f'1{split}', f'2{split}'):
+                (source / 'labels' / split / f'{name}.txt').write_text('0 .5 .5 .2 .2')
+        (source / 'labels' / 'val' / '0.txt').write_text('0 .5 .5 .2 .2')
+    else:
+        for split in ('train', 'val'):
+            names = [f'1{split}.png', f'2{split}.png', *['0.png'] * (split == 'val')]
+            content = dict(
+                images=[
+                    dict(id=i, file_name=name, width=50, height=40)
+                    for i, name in enumerate(names, 1)
+                ],
+                annotations=[
+                    dict(id=i, image_id=i, category_id=1, bbox=[5, 5, 9, 9], area=81)
+                    for i in range(1, len(names) + 1)
+                ],
+                categories=[dict(id=1, name='a')],
+            )
+            file = source / 'annotations' / f'instances_{split}.json'
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(json.dumps(content))
+    options = Options(alike=True)
+    with pytest.raises(UserError, match='missing.*skip-broken'):
+        make_own_data(source, tmp_path / 'out', options)
+    make_own_data(source, tmp_path / 'out', Options(alike=True, skip_broken=True))
+    assert not boxes_in(tmp_path / 'out').get(('train', '0.png'))
+    assert ('val', '0.png') not in boxes_in(tmp_path / 'out')
+
+
+@pytest.mark.parametrize('kind', ['voc', 'labelme'])
+def test_a_name_that_was_not_changed_with_the_file(tmp_path, drawn, kind):
+    source = written(drawn, tmp_path / 'source', kind)
+    files = sorted(source.rglob('*.xml' if kind == 'voc' else '*.json'))[:2]
+    images = [
+        next(p for p in source.rglob(f'{file.stem}.*') if p.suffix in ('.png', '.jpg'))
+        for file in files
+    ]
+    text = files[1].read_text()
+    assert images[1].name in text
+    files[1].write_text(text.replace(images[1].name, images[0].name))
+    with pytest.raises(UserError, match=f'{files[1].name} says .*own name is there'):
+        make_own_data(source, tmp_path / 'out')
+    files[1].write_text(text.replace(images[1].name, ''))
+    make_own_data(source, tmp_path / 'out')
+    assert len(boxes_in(tmp_path / 'out')) == len(drawn)

@@ -94,7 +94,10 @@ def test_resumed_run_deletes_what_the_killed_one_could_not(tmp_path):
     for _ in range(3):
         run.train()
     (tmp_path / 'epoch_1.pth').touch()  # killed before it was deleted
-    for name in ('.epoch_4.pth.a1_b2c3d', '.last_checkpoint.a1_b2c3d'):
+    for name in (
+        '.epoch_4.pth.unfinished-a1_b2c3d',
+        '.last_checkpoint.unfinished-a1_b2c3d',
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / 'part').touch()
     Run(tmp_path, run.saved, max_keep_ckpts=2)

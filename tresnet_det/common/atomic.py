@@ -11,6 +11,9 @@ from .errors import UserError
 
 __all__ = ['check_writable', 'remove_unfinished', 'written_whole']
 
+# In the names of what is being written: nobody else's folder may be taken for it.
+_UNFINISHED = 'unfinished-'
+
 
 @contextmanager
 def written_whole(path: str | os.PathLike) -> Iterator[Path]:
@@ -33,7 +36,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         # In the same folder: a rename works within one file system only.
         with tempfile.TemporaryDirectory(
-            prefix=f'.{path.name}.', dir=path.parent
+            prefix=f'.{path.name}.{_UNFINISHED}', dir=path.parent
         ) as scratch:
             part = Path(scratch, path.name)
             yield part
@@ -91,5 +94,5 @@ def remove_unfinished(folder: str | os.PathLike, pattern: str) -> None:
         pattern: Of the names of the files, with wildcards as in a shell.
     """
     # As tempfile names them: eight characters after the prefix.
-    for scratch in Path(folder).glob(f'.{pattern}.{"[a-z0-9_]" * 8}'):
+    for scratch in Path(folder).glob(f'.{pattern}.{_UNFINISHED}{"[a-z0-9_]" * 8}'):
         shutil.rmtree(scratch, ignore_errors=True)

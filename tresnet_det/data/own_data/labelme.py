@@ -60,7 +60,7 @@ def read_labelme(files: list[Path], tree: Tree) -> Found:
         except (ValueError, TypeError) as error:
             raise UserError(f'{file}: {error} Mend it in labelme') from error
         split = split_of(tree.relative(file).parent)
-        image = tree.image(name, file, split)
+        image = tree.image_of(file, name, split)
         if image is None:
             found.lost.append(f'{name} of {tree.relative(file)}')
             continue

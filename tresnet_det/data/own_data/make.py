@@ -1,5 +1,6 @@
 """From a source to a set that trains: read, check, divide, write."""
 
+import glob
 import hashlib
 import json
 import os
@@ -99,7 +100,7 @@ def make_own_data(
     if _is_there(out, info):
         told = f'{out} was made so already: nothing is changed'
         return Result(False, [told], out / 'config.py')
-    remove_unfinished(out.parent, out.name)
+    remove_unfinished(out.parent, glob.escape(out.name))
     with written_whole(out) as part:
         part.mkdir(parents=True)
         folder, how = source, 'copy' if options.copy else 'link'

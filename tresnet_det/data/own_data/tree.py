@@ -95,7 +95,8 @@ class Tree:
         """The image that an annotation means, wherever it lies in the source.
 
         Of several with its name it is the one whose folders agree best with
-        the name, then with the split, then with the annotation's own folders.
+        the name, then with the split, then with the annotation's own folders. One
+        in the folder of another split is none, unless the name has that folder.
 
         Args:
             name: As written: with folders or without, of another system, with
@@ -115,10 +116,16 @@ class Tree:
             or self._by_stem.get(_key(PureWindowsPath(parts[-1]).stem))
             or self._by_stem.get(last)
         )
-        if not found:
-            return None
-        if len(found) == 1:
-            return found[0]
+
+        def elsewhere(file: Path) -> bool:
+            folder = self.relative(file).parent
+            return split_of(folder) not in ('', split) and _key(folder.name) != _key(
+                PurePosixPath(*parts).parent.name
+            )
+
+        found = [file for file in found or () if not (split and elsewhere(file))]
+        if len(found) < 2:
+            return found[0] if found else None
 
         def fits(file: Path) -> tuple[int, int, int]:
             folders = [_key(part) for part in self.relative(file).parts[:-1]]
@@ -139,6 +146,34 @@ class Tree:
                 'the images with --images, or leave only one of them there'
             )
         return fitting[0]
+
+    def image_of(self, file: Path, name: str, split: str = '') -> Path | None:
+        """The image of a file that has the annotations of one, see `image`.
+
+        Args:
+            file: Named as its image is, where the name in it leads nowhere.
+            name: The image's, as the file has it.
+            split: The file is of.
+
+        Raises:
+            UserError: The name leads to one image, the file's own name to another.
+        """
+        named = self.image(name, file, split)
+        if named is not None and _same_stem(named, file):
+            return named
+        own = self.image(file.stem, file, split)
+        if named is not None and own is not None:
+            raise UserError(
+                f'{file} says that its image is {name!r}, but an image with its own '
+                f'name is there too: {self.relative(own)}. Were files renamed? In a '
+                'copy of the source, write the right name into the file, or take the '
+                'name out of it: then the own name counts'
+            )
+        return named or own
+
+
+def _same_stem(one: Path, other: Path) -> bool:
+    return _key(one.stem) == _key(other.stem)
 
 
 def _common(one: Iterator[str], other: Iterator[str]) -> int:

@@ -54,7 +54,7 @@ def read_voc(files: list[Path], tree: Tree) -> Found:
         split = listed.get(file.stem) or split_of(tree.relative(file).parent)
         size = _size(root)
         name = (root.findtext('filename') or '').strip() or file.stem
-        image = tree.image(name, file, split) or tree.image(file.stem, file, split)
+        image = tree.image_of(file, name, split)
         try:
             # Its size is for masks alone, which are not asked for.
             boxes, names = voc.detections_from_xml_obj(_bare(root), [], (1, 1))
