@@ -9,6 +9,7 @@ annotations/{train,val}.json, the images, and a config of some 25 lines.
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +85,7 @@ def main() -> None:
     size = tuple(args.pop('size') or ()) or None
     result = make_own_data(source, out, Options(size=size, **args), bar)
     print('\n'.join(result.lines))
-    print(f'\nTo train:\n    python tools/train.py {result.config}')
+    print(f'\nTo train:\n    python tools/train.py {shlex.quote(str(result.config))}')
 
 
 if __name__ == '__main__':

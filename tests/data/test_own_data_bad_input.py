@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shlex
 import shutil
 import stat
 import sys
@@ -533,3 +534,58 @@ def test_a_name_that_was_not_changed_with_the_file(tmp_path, drawn, kind):
     files[1].write_text(text.replace(images[1].name, ''))
     make_own_data(source, tmp_path / 'out')
     assert len(boxes_in(tmp_path / 'out')) == len(drawn)
+
+
+def test_a_picture_that_is_cut_short(tmp_path, drawn):
+    source = written(drawn, tmp_path / 'source', 'voc')
+    image = next(source.rglob('*.jpg'), None) or next(source.rglob('*.png'))
+    content = image.read_bytes()
+    image.unlink()  # maybe a link to what other tests read
+    image.write_bytes(content[:-20])
+    with pytest.raises(UserError, match=f'{image.name} is cut short.*--skip-broken'):
+        make_own_data(source, tmp_path / 'out')
+    make_own_data(source, tmp_path / 'out', Options(skip_broken=True))
+    assert len(boxes_in(tmp_path / 'out')) == len(drawn) - 1
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(size=(0, 0)), 'size is 0 x 0'),
+        (dict(size=(64, -5)), 'size is 64 x -5'),
+        (dict(epochs=0), 'epochs is 0'),
+        (dict(epochs=-3), 'epochs is -3'),
+        (dict(val_share=1.0), 'val_share is 1.0'),
+    ],
+)
+def test_options_without_sense(tmp_path, drawn, options, words):
+    source = written(drawn, tmp_path / 'source', 'voc')
+    with pytest.raises(UserError, match=words):
+        make_own_data(source, tmp_path / 'out', Options(**options))
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('name', ["bob's", 'a\\b', 'a\nb'])
+def test_a_folder_in_which_no_config_can_be_read(tmp_path, drawn, name):
+    source = written(drawn, tmp_path / 'source', 'voc')
+    with pytest.raises(UserError, match='Choose another folder'):
+        make_own_data(source, tmp_path / name)
+
+
+def test_nearly_all_for_val_leaves_one_to_train(tmp_path, drawn):
+    source = written(drawn, tmp_path / 'source', 'voc')
+    options = Options(val_share=0.99, resplit=True, alike=True)
+    make_own_data(source, tmp_path / 'out', options)
+    splits = [split for split, _ in boxes_in(tmp_path / 'out')]
+    assert splits.count('train') == 1
+
+
+def test_the_printed_command_can_be_pasted(tmp_path, drawn, monkeypatch, capsys):
+    source = written(drawn, tmp_path / 'source', 'voc')
+    out = tmp_path / 'my set'
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), str(source), str(out)])
+    runpy.run_path(str(TOOL), run_name='__main__')
+    command = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert command == ['python', 'tools/train.py', str(out / 'config.py')]
+    header = (out / 'config.py').read_text().splitlines()[1]
+    assert shlex.split(header.lstrip('# ')) == command

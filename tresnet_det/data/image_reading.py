@@ -1,7 +1,9 @@
 """Decoding images with errors that tell."""
 
 import io
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import mmcv
@@ -10,7 +12,7 @@ from PIL import Image
 
 from ..common.errors import UserError
 
-__all__ = ['check_size', 'decoded']
+__all__ = ['check_size', 'decoded', 'is_cut_short']
 
 
 def decoded(
@@ -81,15 +83,28 @@ def _why_undecoded(content: bytes) -> str:
     )
 
 
+def is_cut_short(file: Path) -> bool:
+    """Whether a JPEG or PNG lacks its end; of most only the last bytes are read."""
+    with open(file, 'rb') as stream:
+        head = stream.read(8)
+        stream.seek(max(stream.seek(0, os.SEEK_END) - 8, 0))
+        if _ends(head, stream.read()):
+            return False
+    return not _is_whole(file.read_bytes())
+
+
+def _ends(head: bytes, tail: bytes) -> bool:
+    if head.startswith(b'\xff\xd8'):
+        return tail.endswith(b'\xff\xd9')
+    if head.startswith(b'\x89PNG'):
+        return tail.endswith(b'IEND\xaeB`\x82')
+    return True
+
+
 def _is_whole(content: bytes) -> bool:
     """Whether a JPEG or PNG has its end; others fail in decoding."""
-    if content.startswith(b'\xff\xd8'):
-        ends = content.endswith(b'\xff\xd9')
-    elif content.startswith(b'\x89PNG'):
-        ends = content.endswith(b'IEND\xaeB`\x82')
-    else:
-        return True
-    if not ends:  # something may follow the end: Pillow looks closely
+    # Something may follow the end: Pillow looks closely.
+    if not _ends(content[:8], content[-8:]):
         try:
             Image.open(io.BytesIO(content)).load()
         except (OSError, SyntaxError):

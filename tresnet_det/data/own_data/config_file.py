@@ -4,6 +4,7 @@
 ``data.py``, which names the set's files and builds on one of our configs.
 """
 
+import shlex
 import textwrap
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def config_texts(
     lines = [
         f'# {family.upper()}, TResNet-{arch.upper()}: {counts} images, '
         f'{len(classes)} classes. To train:',
-        f'# python tools/train.py {out / "config.py"}',
+        f'# python tools/train.py {shlex.quote(str(out / "config.py"))}',
         '# The reasons in full: tools/check_data.py with the same path.',
         "_base_ = 'data.py'",
     ]

@@ -47,6 +47,9 @@ class Options:
     boxes_on: str | None = None
 
 
+_SMALLEST = 32  # pixels, the stride of C5
+
+
 @dataclass
 class Result:
     """What was made.
@@ -86,8 +89,7 @@ def make_own_data(
     """
     source, out = Path(source), Path(out)
     _check_places(source, out)
-    if not 0 < options.val_share < 1:
-        raise UserError(f'val_share is {options.val_share}, expected 0 to 1')
+    _check_options(options)
     info = dict(
         description=MADE_BY,
         options={
@@ -142,6 +144,18 @@ def _size(archive: Path) -> int:
         return sum(not member.is_dir() for member in opened.infolist())
 
 
+def _check_options(options: Options) -> None:
+    if not 0 < options.val_share < 1:
+        raise UserError(f'val_share is {options.val_share}, expected 0 to 1')
+    if options.size and min(options.size) < _SMALLEST:
+        width, height = options.size
+        raise UserError(
+            f'size is {width} x {height}, expected at least {_SMALLEST} pixels each'
+        )
+    if options.epochs is not None and options.epochs < 1:
+        raise UserError(f'epochs is {options.epochs}, expected 1 or more')
+
+
 def _check_places(source: Path, out: Path) -> None:
     """Neither may lie in the other."""
     if not source.exists():
@@ -156,6 +170,12 @@ def _check_places(source: Path, out: Path) -> None:
             )
         )
     here, there = source.resolve(), out.resolve()
+    # MMEngine puts the folder of a config into its text between apostrophes.
+    if {"'", '\\', '\n'} & {*str(out.absolute())}:
+        raise UserError(
+            f'{str(out.absolute())!r} has an apostrophe, a backslash or a new line in '
+            'it, with which no config can be read there. Choose another folder'
+        )
     if here == there or here in there.parents:
         raise UserError(
             f'{out} lies in the source {source}, which is not to be touched. Choose '

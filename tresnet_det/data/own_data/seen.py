@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...common.errors import UserError, some
+from ..image_reading import is_cut_short
 from .found import Box, Found, Picture
 from .sizes import orientation_and_size
 
@@ -42,6 +43,9 @@ def as_seen(
             turned, stored = orientation_and_size(picture.file)
         except UserError as error:
             broken.append(str(error))
+            continue
+        if is_cut_short(picture.file):  # training would stop at it
+            broken.append(f'{picture.file} is cut short')
             continue
         kept.append(picture)
         seen = stored[::-1] if turned >= 5 else stored

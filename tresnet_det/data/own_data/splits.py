@@ -85,7 +85,7 @@ def _draw(
     progress: Callable[[int], Callable[[], None]],
 ) -> None:
     pictures = sorted(pictures, key=lambda p: str(p.file))
-    wanted = max(round(share * len(pictures)), 1)
+    wanted = min(max(round(share * len(pictures)), 1), len(pictures) - 1)
     if len(pictures) < 2:
         raise UserError(f'{len(pictures)} images are too few for train and val')
     groups = (
