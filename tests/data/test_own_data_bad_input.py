@@ -589,3 +589,32 @@ def test_the_printed_command_can_be_pasted(tmp_path, drawn, monkeypatch, capsys)
     assert command == ['python', 'tools/train.py', str(out / 'config.py')]
     header = (out / 'config.py').read_text().splitlines()[1]
     assert shlex.split(header.lstrip('# ')) == command
+
+
+def test_out_in_the_folder_of_the_images(tmp_path, drawn):
+    source = written(drawn, tmp_path / 'source', 'voc')
+    images = (source / 'JPEGImages').rename(tmp_path / 'images')
+    options = Options(images=images)
+    with pytest.raises(UserError, match='lies in the folder of the images'):
+        make_own_data(source, images / 'out', options)
+    make_own_data(source, tmp_path / 'out', options)
+
+
+def test_a_link_to_nothing_is_a_missing_image(tmp_path, drawn):
+    source = written(drawn, tmp_path / 'source', 'voc')
+    (source / 'JPEGImages' / 'spare.jpg').symlink_to(tmp_path / 'nothing')
+    make_own_data(source, tmp_path / 'spare')  # no annotation names it
+    image = source / 'JPEGImages' / 'train_0.jpg'
+    image.unlink()
+    image.symlink_to(tmp_path / 'nothing')
+    with pytest.raises(UserError, match='missing.*--skip-broken'):
+        make_own_data(source, tmp_path / 'out')
+    make_own_data(source, tmp_path / 'out', Options(skip_broken=True))
+
+
+def test_key_points_without_shape(tmp_path, drawn):
+    source = written(drawn, tmp_path / 'source', 'yolo')
+    with open(source / 'data.yaml', 'a') as file:
+        file.write('kpt_shape: 17\n')
+    with pytest.raises(UserError, match='kpt_shape in .* is 17, expected'):
+        make_own_data(source, tmp_path / 'out')

@@ -88,7 +88,7 @@ def make_own_data(
         UserError: The source cannot be used, or ``out`` is in the way.
     """
     source, out = Path(source), Path(out)
-    _check_places(source, out)
+    _check_places(source, out, options.images)
     _check_options(options)
     info = dict(
         description=MADE_BY,
@@ -156,7 +156,7 @@ def _check_options(options: Options) -> None:
         raise UserError(f'epochs is {options.epochs}, expected 1 or more')
 
 
-def _check_places(source: Path, out: Path) -> None:
+def _check_places(source: Path, out: Path, images: Path | None) -> None:
     """Neither may lie in the other."""
     if not source.exists():
         raise UserError(f'{source} is not there. Give a folder or a zip archive')
@@ -180,6 +180,11 @@ def _check_places(source: Path, out: Path) -> None:
         raise UserError(
             f'{out} lies in the source {source}, which is not to be touched. Choose '
             'a folder elsewhere'
+        )
+    if images is not None and images.resolve() in (there, *there.parents):
+        raise UserError(
+            f'{out} lies in the folder of the images {images}, which is not to be '
+            'touched. Choose a folder elsewhere'
         )
     if there in here.parents:
         raise UserError(f'the source {source} lies in {out}. Choose another folder')

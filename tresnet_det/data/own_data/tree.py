@@ -190,7 +190,10 @@ def _key(name: str) -> str:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """All files, in one order on every system; links are followed once."""
+    """All files, in one order on every system; links are followed once.
+
+    A link to nothing is no file: what names it is missing.
+    """
     seen = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         here = os.path.realpath(folder)
@@ -199,6 +202,5 @@ def _files(root: Path) -> Iterator[Path]:
             continue
         seen.add(here)
         folders[:] = sorted(f for f in folders if not f.startswith(_HIDDEN))
-        yield from (
-            Path(folder, name) for name in sorted(names) if not name.startswith('.')
-        )
+        files = (Path(folder, name) for name in sorted(names) if name[0] != '.')
+        yield from filter(Path.exists, files)

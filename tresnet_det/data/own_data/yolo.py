@@ -78,6 +78,11 @@ def read_yolo(files: list[Path], tree: Tree) -> Found:
     content = _yaml(named) if named.suffix.lower() in ('.yaml', '.yml') else {}
     found.classes = _names(named, content)
     keypoints = content.get('kpt_shape') or [0, 0]
+    if not (isinstance(keypoints, list) and [*map(type, keypoints)] == [int, int]):
+        raise UserError(
+            f'kpt_shape in {named} is {keypoints!r}, expected [number of points, '
+            '2 or 3]'
+        )
     listed = _listed(tree, named, content)
     labelled: dict[Path, Path] = {}
     for file in files:
