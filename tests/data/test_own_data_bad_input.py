@@ -618,3 +618,22 @@ def test_key_points_without_shape(tmp_path, drawn):
         file.write('kpt_shape: 17\n')
     with pytest.raises(UserError, match='kpt_shape in .* is 17, expected'):
         make_own_data(source, tmp_path / 'out')
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda task: task.update(annotations=None), None),
+        (lambda task: task['annotations'][0].update(result=None), None),
+        (lambda task: task['annotations'][0]['result'][0].update(value=None), None),
+        (lambda task: task.update(annotations=[1]), 'no dicts'),
+    ],
+)
+def test_nothing_where_label_studio_has_something(tmp_path, drawn, change, words):
+    source = written(drawn, tmp_path / 'source', 'label_studio')
+    edit_json(source / 'train.json', lambda tasks: change(tasks[0]))
+    if words:
+        with pytest.raises(UserError, match=words):
+            make_own_data(source, tmp_path / 'out')
+    else:
+        make_own_data(source, tmp_path / 'out')

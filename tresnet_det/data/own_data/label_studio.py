@@ -98,7 +98,9 @@ def _objects(task: Mapping, where: str) -> list[Mapping] | None:
             for entry in entries
             if isinstance(entry, Mapping)
         ]
-    every = task.get('annotations', task.get('completions', []))
+    every = task.get('annotations', task.get('completions')) or []
+    if not all(isinstance(one, Mapping) for one in every):
+        raise UserError(f'{where} has annotations that are no dicts. Export it again')
     made = [a for a in every if not a.get('was_cancelled') and not a.get('skipped')]
     if len(made) > 1:
         made = [a for a in made if a.get('ground_truth')] or made
@@ -107,7 +109,14 @@ def _objects(task: Mapping, where: str) -> list[Mapping] | None:
             f'{where} has {len(made)} annotations. Which one counts? Star it as '
             'ground truth in Label Studio, or delete the others, and export again'
         )
-    return [o for o in made[0].get('result', ()) if 'value' in o] if made else None
+    if not made:
+        return None
+    results = made[0].get('result') or ()
+    return [
+        one
+        for one in results
+        if isinstance(one, Mapping) and isinstance(one.get('value'), Mapping)
+    ]
 
 
 def _boxes(entry: Mapping, where: str, found: Found) -> Iterator[Box]:
