@@ -171,3 +171,14 @@ def test_every_family_has_a_config(tmp_path):
         assert model.neck.in_channels[-1] == (2432 if arch == 'l' else 2048)
     assert heads[0].strides == heads[1].strides == [8, 16, 32]
     assert heads[2].anchor_generator.octave_base_scale in (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize('kind', [*EXPORTS])
+def test_images_without_annotations_are_told(tmp_path, kind):
+    """YOLO's are images without objects; others' are left out."""
+    shots = drawn_shots(tmp_path / 'drawn')
+    source = written(shots, tmp_path / 'source', kind)
+    image = next(p for p in source.rglob('*') if p.suffix in ('.png', '.jpg'))
+    shutil.copy(image, image.with_name(f'spare{image.suffix}'))
+    lines = make_own_data(source, tmp_path / 'out', Options(alike=True)).lines
+    assert any('1 image' in line and 'no ' in line for line in lines), lines

@@ -50,6 +50,10 @@ def read_coco(files: list[Path], tree: Tree, merge_names: bool = False) -> Found
             found.changes[what] += int(count)
         check_annotations(content, file, test_mode=True)
         _read(content, file, splits[file], tree, found)
+    used = {picture.file for picture in found.pictures}
+    found.changes['images are in no annotation file and were left out'] = sum(
+        image not in used for image in tree.images
+    )
     return found
 
 

@@ -48,7 +48,7 @@ def write_splits(
         if not any(picture.boxes for picture in pictures) and split != 'test':
             raise UserError(
                 f'the split {split} has {len(pictures)} images and no object. Add '
-                '--resplit, or annotate some'
+                '--resplit (another --seed, where splits are drawn), or annotate some'
             )
         names = _names(pictures)
         pictures.sort(key=names.__getitem__)
