@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import shlex
 import shutil
@@ -637,3 +638,24 @@ def test_nothing_where_label_studio_has_something(tmp_path, drawn, change, words
             make_own_data(source, tmp_path / 'out')
     else:
         make_own_data(source, tmp_path / 'out')
+
+
+def test_boxes_beyond_the_image_are_cut_and_told(tmp_path, drawn):
+    """As those of COCO are; what lies wholly outside is left out."""
+    source = written(drawn, tmp_path / 'source', 'voc')
+    file = sorted(source.rglob('*.xml'))[0]
+    text = file.read_text()
+    name = re.search(r'<object><name>(\w+)', text)[1]
+    size = [int(re.search(rf'<{tag}>(\d+)', text)[1]) for tag in ('width', 'height')]
+    object_ = (
+        f'<object><name>{name}</name><bndbox><xmin>{{}}</xmin><ymin>{{}}</ymin>'
+        '<xmax>{}</xmax><ymax>{}</ymax></bndbox></object>'
+    )
+    beyond = object_.format(-9, -9, 20, 21)
+    outside = object_.format(*(v + 10 for v in size), *(v + 30 for v in size))
+    file.write_text(text.replace('</annotation>', f'{beyond}{outside}</annotation>'))
+    told = ' '.join(make_own_data(source, tmp_path / 'out').lines)
+    assert '1 boxes were cut off at the border of their image' in told
+    boxes = [box for here in boxes_in(tmp_path / 'out').values() for box in here]
+    assert len(boxes) == sum(len(shot.objects) for shot in drawn) + 1
+    assert [0, 0, 20, 21] in [[*box] for _, box in boxes]

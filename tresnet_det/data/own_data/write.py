@@ -9,6 +9,7 @@ from typing import Any
 from ...common.errors import UserError
 from ..annotation_checks import check_annotations
 from ..coco_sets import place_image, write_annotations
+from ..mending import mend_annotations
 from .found import Found, Picture
 
 __all__ = ['told_of', 'write_splits']
@@ -53,6 +54,10 @@ def write_splits(
         names = _names(pictures)
         pictures.sort(key=names.__getitem__)
         content = _content(pictures, names, found.classes)
+        # Boxes beyond their image, from whatever format.
+        for done in mend_annotations(content, file=f'{split}.json'):
+            count, _, what = done.partition(' ')
+            found.changes[what] += int(count)
         check_annotations(content, f'{split}.json', test_mode=True)
         write_annotations(folder / 'annotations' / f'{split}.json', content, info)
         for picture in pictures:
