@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import sys
+from unittest.mock import patch
 
 import pytest
 from torch._utils import ExceptionWrapper
@@ -71,6 +72,14 @@ def test_output_cut_off_is_no_error(lines):
     process.stdin.close()
     assert process.stderr.read() == b''
     assert process.wait() == 141
+
+
+def test_no_output_at_all():
+    """As under `tool >&-`: Python has no sys.stdout then."""
+    with patch.object(sys, 'stdout', None):
+        assert tell_user_errors(lambda: 'done')() == 'done'
+        with pytest.raises(BrokenPipeError):
+            tool(BrokenPipeError())()
 
 
 def test_other_pipes_keep_their_traceback():

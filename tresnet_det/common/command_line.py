@@ -54,7 +54,7 @@ def _debugging() -> bool:
 
 def _output_is_cut_off() -> bool:
     """Whether standard output is a pipe that nobody reads any more."""
-    output = sys.stdout.fileno()
+    output = 1  # its descriptor: sys.stdout may be None, or somebody's own
     poll = select.poll()
     poll.register(output, 0)  # POLLERR comes unasked
     if not any(events & select.POLLERR for _, events in poll.poll(0)):
@@ -77,7 +77,7 @@ def tell_user_errors(main: Callable) -> Callable:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             result = main(*args, **kwargs)
-            sys.stdout.flush()  # what cannot be written shows here, not at exit
+            print(end='', flush=True)  # what cannot be written shows here, not at exit
             return result
         except BrokenPipeError:
             if _debugging() or not _output_is_cut_off():
