@@ -475,48 +475,78 @@ def test_a_stopped_call_leaves_nothing(tmp_path, drawn):
     ]
 
 
-@pytest.mark.parametrize('kind', ['yolo', 'coco'])
-def test_an_image_of_another_split_is_not_taken(tmp_path, drawn, kind):
+def image_missing_in_val(source, images, labels):
+    """Pictures train_1, train_2, val_1, val_2 and 0, the latter in train alone.
+
+    Args:
+        images, labels: Folders of a split, with {} for its name.
+    """
+    rng = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        for folder in (images, labels):
+            (source / folder.format(split)).mkdir(parents=True, exist_ok=True)
+        names = [f'{split}_1', f'{split}_2', *['0'] * (split == 'train')]
+        for name in names:
+            pixels = rng.integers(0, 255, (40, 50), np.uint8)
+            Image.fromarray(pixels).save(source / images.format(split) / f'{name}.png')
+    return {'train': ['train_1', 'train_2'], 'val': ['val_1', 'val_2', '0']}
+
+
+def one_box_each(source, split, names):
+    """COCO annotations of pictures of `image_missing_in_val`."""
+    ids = dict(enumerate(names, 1))
+    content = dict(
+        images=[
+            dict(id=i, file_name=name, width=50, height=40) for i, name in ids.items()
+        ],
+        annotations=[
+            dict(id=i, image_id=i, category_id=1, bbox=[5, 5, 9, 9], area=81)
+            for i in ids
+        ],
+        categories=[dict(id=1, name='a')],
+    )
+    (source / f'instances_{split}.json').write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize('kind', ['yolo', 'roboflow', 'coco'])
+def test_an_image_of_another_split_is_not_taken(tmp_path, kind):
     """val's annotations of 0.png are not put on train's."""
     source = tmp_path / 'source'
-    for split in ('train', 'val'):
-        (source / 'images' / split).mkdir(parents=True)
-        (source / 'labels' / split).mkdir(parents=True)
-        for name in ('0', '1', '2'):
-            pixels = np.random.default_rng(len(name + split)).integers(0, 255, (40, 50))
-            Image.fromarray(pixels.astype('uint8')).save(
-                source / 'images' / split / f'{name}{split if name != "0" else ""}.png'
-            )
-    (source / 'images' / 'val' / '0.png').unlink()
-    if kind == 'yolo':
+    folders = 'images/{}', 'labels/{}'
+    if kind == 'roboflow':
+        folders = '{}/images', '{}/labels'
+    annotated = image_missing_in_val(source, *folders)
+    if kind != 'coco':
         (source / 'data.yaml').write_text('names: [a]\n')
-        for split in ('train', 'val'):
-            for name in (f'1{split}', f'2{split}'):
-                (source / 'labels' / split / f'{name}.txt').write_text('0 .5 .5 .2 .2')
-        (source / 'labels' / 'val' / '0.txt').write_text('0 .5 .5 .2 .2')
-    else:
-        for split in ('train', 'val'):
-            names = [f'1{split}.png', f'2{split}.png', *['0.png'] * (split == 'val')]
-            content = dict(
-                images=[
-                    dict(id=i, file_name=name, width=50, height=40)
-                    for i, name in enumerate(names, 1)
-                ],
-                annotations=[
-                    dict(id=i, image_id=i, category_id=1, bbox=[5, 5, 9, 9], area=81)
-                    for i in range(1, len(names) + 1)
-                ],
-                categories=[dict(id=1, name='a')],
-            )
-            file = source / 'annotations' / f'instances_{split}.json'
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(json.dumps(content))
-    options = Options(alike=True)
+    for split, names in annotated.items():
+        if kind != 'coco':
+            for name in names:
+                file = source / folders[1].format(split) / f'{name}.txt'
+                file.write_text('0 .5 .5 .2 .2')
+            continue
+        one_box_each(source, split, [f'{name}.png' for name in names])
     with pytest.raises(UserError, match='missing.*skip-broken'):
-        make_own_data(source, tmp_path / 'out', options)
+        make_own_data(source, tmp_path / 'out', Options(alike=True))
     make_own_data(source, tmp_path / 'out', Options(alike=True, skip_broken=True))
-    assert not boxes_in(tmp_path / 'out').get(('train', '0.png'))
-    assert ('val', '0.png') not in boxes_in(tmp_path / 'out')
+    boxes = boxes_in(tmp_path / 'out')
+    assert not boxes.get(('train', '0.png'))
+    assert ('val', '0.png') not in boxes
+
+
+def test_a_name_may_lead_to_the_folder_of_another_split(tmp_path):
+    """A train set that has some of val2017's images and says so."""
+    source = tmp_path / 'source'
+    image_missing_in_val(source, '{}2017', 'labels/{}')
+    for split, names in (
+        ('train', ['train2017/0.png', 'train_1.png', 'val2017/val_1.png']),
+        ('val', ['val_2.png']),
+    ):
+        one_box_each(source, split, names)
+    make_own_data(source, tmp_path / 'out', Options(alike=True))
+    assert sorted(split for split, _ in boxes_in(tmp_path / 'out')) == [
+        *['train'] * 3,
+        'val',
+    ]
 
 
 @pytest.mark.parametrize('kind', ['voc', 'labelme'])
@@ -659,3 +689,11 @@ def test_boxes_beyond_the_image_are_cut_and_told(tmp_path, drawn):
     boxes = [box for here in boxes_in(tmp_path / 'out').values() for box in here]
     assert len(boxes) == sum(len(shot.objects) for shot in drawn) + 1
     assert [0, 0, 20, 21] in [[*box] for _, box in boxes]
+
+
+def test_a_split_whose_boxes_are_all_points(tmp_path, drawn):
+    source = written(drawn, tmp_path / 'source', 'yolo')
+    for file in source.rglob('valid/labels/*.txt'):
+        file.write_text('0 .5 .5 0 0')
+    with pytest.raises(UserError, match='the split val has .* no object'):
+        make_own_data(source, tmp_path / 'out')

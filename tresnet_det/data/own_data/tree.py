@@ -96,7 +96,7 @@ class Tree:
 
         Of several with its name it is the one whose folders agree best with
         the name, then with the split, then with the annotation's own folders. One
-        in the folder of another split is none, unless the name has that folder.
+        in the folder of another split is none, unless the name leads into it.
 
         Args:
             name: As written: with folders or without, of another system, with
@@ -117,13 +117,12 @@ class Tree:
             or self._by_stem.get(last)
         )
 
-        def elsewhere(file: Path) -> bool:
-            folder = self.relative(file).parent
-            return split_of(folder) not in ('', split) and _key(folder.name) != _key(
-                PurePosixPath(*parts).parent.name
-            )
+        named = split_of(PurePosixPath(*parts[:-1])) or split
 
-        found = [file for file in found or () if not (split and elsewhere(file))]
+        def elsewhere(file: Path) -> bool:
+            return split_of(self.relative(file).parent) not in ('', named)
+
+        found = [file for file in found or () if not (named and elsewhere(file))]
         if len(found) < 2:
             return found[0] if found else None
 

@@ -46,11 +46,6 @@ def write_splits(
         pictures = [p for p in found.pictures if p.split == split]
         if not pictures:
             continue
-        if not any(picture.boxes for picture in pictures) and split != 'test':
-            raise UserError(
-                f'the split {split} has {len(pictures)} images and no object. Add '
-                '--resplit (another --seed, where splits are drawn), or annotate some'
-            )
         names = _names(pictures)
         pictures.sort(key=names.__getitem__)
         content = _content(pictures, names, found.classes)
@@ -58,6 +53,11 @@ def write_splits(
         for done in mend_annotations(content, file=f'{split}.json'):
             count, _, what = done.partition(' ')
             found.changes[what] += int(count)
+        if not content['annotations'] and split != 'test':
+            raise UserError(
+                f'the split {split} has {len(pictures)} images and no object. Add '
+                '--resplit (another --seed, where splits are drawn), or annotate some'
+            )
         check_annotations(content, f'{split}.json', test_mode=True)
         write_annotations(folder / 'annotations' / f'{split}.json', content, info)
         for picture in pictures:
