@@ -41,7 +41,7 @@ def test_step():
     assert torch.equal(model.weight, before - 0.5 * x.expand(2, 3))
 
 
-def test_training_and_validation(data, tmp_path, monkeypatch):
+def test_training_and_validation(data, tmp_path):
     """Training is autocast, validation is not."""
     cfg = small_config(
         'fcos',

@@ -45,15 +45,10 @@ def read_coco(files: list[Path], tree: Tree, merge_names: bool = False) -> Found
     _drop_parents(contents, found.changes)
     for file, content in contents.items():
         _same_names(file, content, merge_names)
-        for done in _mended(content, file, merge_names):
-            count, _, what = done.partition(' ')
-            found.changes[what] += int(count)
+        found.count(_mended(content, file, merge_names))
         check_annotations(content, file, test_mode=True)
         _read(content, file, splits[file], tree, found)
-    used = {picture.file for picture in found.pictures}
-    found.changes['images are in no annotation file and were left out'] = sum(
-        image not in used for image in tree.images
-    )
+    found.count_unused(tree.images, 'are in no annotation file')
     return found
 
 

@@ -50,10 +50,7 @@ def read_cvat(files: list[Path], tree: Tree) -> Found:
     found.classes += sorted(
         {b.label for p in found.pictures for b in p.boxes} - {*found.classes}
     )
-    used = {picture.file for picture in found.pictures}
-    found.changes['images are in no annotation file and were left out'] = sum(
-        image not in used for image in tree.images
-    )
+    found.count_unused(tree.images, 'are in no annotation file')
     return found
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,6 +62,22 @@ class Found:
     changes: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
+
+    def count(self, done: Iterable[str]) -> None:
+        """Adds what `mend_annotations` says that it did."""
+        for line in done:
+            number, _, what = line.partition(' ')
+            self.changes[what] += int(number)
+
+    def count_unused(self, images: Iterable[Path], why: str) -> None:
+        """Adds the images that no picture has.
+
+        Args:
+            images: Of the source.
+            why: They are left out, 'are in no task' say.
+        """
+        used = {picture.file for picture in self.pictures}
+        self.changes[f'images {why} and were left out'] = len({*images} - used)
 
 
 def around_turned(box: list[float], degrees: float) -> list[float]:

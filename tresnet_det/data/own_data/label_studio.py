@@ -42,7 +42,6 @@ def read_label_studio(files: list[Path], tree: Tree) -> Found:
         UserError: A task has several annotations, or a fault.
     """
     found = Found('Label Studio')
-    used = set()
     for file in files:
         content, _ = json_of(file)
         split = split_of(tree.relative(file))
@@ -64,15 +63,12 @@ def read_label_studio(files: list[Path], tree: Tree) -> Found:
             if image is None:
                 found.lost.append(f'{name} of {tree.relative(file)}')
                 continue
-            used.add(image)
             split_here = split or split_of(tree.relative(image).parent)
             found.pictures.append(
                 Picture(image, boxes, None, split_here, fractions=True)
             )
     found.classes = sorted({b.label for p in found.pictures for b in p.boxes})
-    found.changes['images are in no task and were left out'] = sum(
-        image not in used for image in tree.images
-    )
+    found.count_unused(tree.images, 'are in no task')
     return found
 
 

@@ -79,10 +79,7 @@ def read_labelme(files: list[Path], tree: Tree) -> Found:
             )
         )
     found.classes = sorted({b.label for p in found.pictures for b in p.boxes})
-    used = {picture.file for picture in found.pictures}
-    found.changes['images have no JSON file and were left out'] = sum(
-        image not in used for image in tree.images
-    )
+    found.count_unused(tree.images, 'have no JSON file')
     return found
 
 

@@ -157,7 +157,7 @@ def _check_options(options: Options) -> None:
 
 
 def _check_places(source: Path, out: Path, images: Path | None) -> None:
-    """Neither may lie in the other."""
+    """OUT may not touch what is read, and a config must be readable in it."""
     if not source.exists():
         raise UserError(f'{source} is not there. Give a folder or a zip archive')
     if source.is_file() and not zipfile.is_zipfile(source):

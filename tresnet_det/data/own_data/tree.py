@@ -158,7 +158,7 @@ class Tree:
             UserError: The name leads to one image, the file's own name to another.
         """
         named = self.image(name, file, split)
-        if named is not None and _same_stem(named, file):
+        if named is not None and _key(named.stem) == _key(file.stem):
             return named
         own = self.image(file.stem, file, split)
         if named is not None and own is not None:
@@ -169,10 +169,6 @@ class Tree:
                 'name out of it: then the own name counts'
             )
         return named or own
-
-
-def _same_stem(one: Path, other: Path) -> bool:
-    return _key(one.stem) == _key(other.stem)
 
 
 def _common(one: Iterator[str], other: Iterator[str]) -> int:

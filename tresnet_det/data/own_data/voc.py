@@ -48,7 +48,6 @@ def read_voc(files: list[Path], tree: Tree) -> Found:
     found = Found('Pascal VOC')
     voc = supervision('pascal_voc')
     listed = _listed(tree)
-    used: set[Path] = set()
     for file in files:
         root = xml_root(file)
         split = listed.get(file.stem) or split_of(tree.relative(file).parent)
@@ -71,7 +70,6 @@ def read_voc(files: list[Path], tree: Tree) -> Found:
         if image is None:
             found.lost.append(f'{name} of {tree.relative(file)}')
             continue
-        used.add(image)
         found.pictures.append(
             Picture(
                 image,
@@ -89,9 +87,8 @@ def read_voc(files: list[Path], tree: Tree) -> Found:
             )
         )
     found.classes = sorted({b.label for p in found.pictures for b in p.boxes})
-    found.changes['images have no XML file and were left out'] = sum(
-        image not in used and not {*image.parts} & {*_PIXELS} for image in tree.images
-    )
+    images = [image for image in tree.images if not {*image.parts} & {*_PIXELS}]
+    found.count_unused(images, 'have no XML file')
     return found
 
 

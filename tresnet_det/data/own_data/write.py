@@ -50,9 +50,7 @@ def write_splits(
         pictures.sort(key=names.__getitem__)
         content = _content(pictures, names, found.classes)
         # Boxes beyond their image, from whatever format.
-        for done in mend_annotations(content, file=f'{split}.json'):
-            count, _, what = done.partition(' ')
-            found.changes[what] += int(count)
+        found.count(mend_annotations(content, file=f'{split}.json'))
         if not content['annotations'] and split != 'test':
             raise UserError(
                 f'the split {split} has {len(pictures)} images and no object. Add '
