@@ -9,6 +9,7 @@ from small_runs import box, coco, small_config, small_run, write_data
 from torch import nn
 
 from tresnet_det import Bfloat16OptimWrapper, UserError
+from tresnet_det.comparison import cost
 from tresnet_det.training.precision import autocast_of
 
 # The images' 64 pixels are 2 pixels of the last map.
@@ -128,6 +129,25 @@ def test_autocast_of_a_gpu(dtype, expected):
     """What is asked for, where there is no GPU to do it."""
     wrapper = dict(type='AmpOptimWrapper', **dtype)
     assert autocast_of(wrapper, torch.device('cuda')).fast_dtype == expected
+
+
+@pytest.mark.parametrize(
+    ('kind', 'dtype'),
+    [('OptimWrapper', torch.float32), ('Bfloat16OptimWrapper', torch.bfloat16)],
+)
+def test_costs_are_measured_in_it(data, tmp_path, monkeypatch, kind, dtype):
+    cfg = small_config('fcos', data, tmp_path, **LEVELS, optim_wrapper=dict(type=kind))
+    seen = set()
+
+    def kept(loss, own):
+        conv = loss.__self__.model.bbox_head.conv_cls
+        conv.register_forward_hook(lambda module, _, out: seen.add(out.dtype))
+        loss()
+        return 0
+
+    monkeypatch.setattr(cost, 'bytes_kept_by', kept)
+    cost.measure_costs({'': cfg}, repeats=0)
+    assert seen == {dtype}
 
 
 def test_registered():
