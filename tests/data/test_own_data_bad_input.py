@@ -697,3 +697,44 @@ def test_a_split_whose_boxes_are_all_points(tmp_path, drawn):
         file.write_text('0 .5 .5 0 0')
     with pytest.raises(UserError, match='the split val has .* no object'):
         make_own_data(source, tmp_path / 'out')
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(weights='pretraind'), "weights is 'pretraind', expected random"),
+        (dict(images=Path('nowhere')), 'the folder of the images nowhere is not'),
+    ],
+)
+def test_names_that_lead_nowhere(tmp_path, drawn, options, words):
+    source = written(drawn, tmp_path / 'source', 'voc')
+    with pytest.raises(UserError, match=words):
+        make_own_data(source, tmp_path / 'out', Options(**options))
+    assert not (tmp_path / 'out').exists()
+
+
+def test_out_that_is_no_name_or_a_link(tmp_path, drawn, monkeypatch):
+    source = written(drawn, tmp_path / 'source', 'voc')
+    (tmp_path / 'empty').mkdir()
+    monkeypatch.chdir(tmp_path / 'empty')
+    for out in ('.', '..', '../empty/..'):
+        with pytest.raises(UserError, match='no name of its own|holds something'):
+            make_own_data(source, out)
+    (tmp_path / 'link').symlink_to(tmp_path / 'empty')
+    (tmp_path / 'dangling').symlink_to(tmp_path / 'nothing')
+    for name in ('link', 'dangling'):
+        with pytest.raises(UserError, match='is a link. Give what it leads to'):
+            make_own_data(source, tmp_path / name)
+    make_own_data(source, tmp_path / 'empty')
+    assert not make_own_data(source, tmp_path / 'link').made
+
+
+@pytest.mark.parametrize('kind', ['coco', 'labelme'])
+def test_spaces_beside_a_class(tmp_path, drawn, kind):
+    """'cat ' is cat, whatever the format."""
+    source = written(drawn, tmp_path / 'source', kind)
+    for file in source.rglob('*.json'):
+        file.write_text(file.read_text().replace('"cat"', '" cat "'))
+    make_own_data(source, tmp_path / 'out')
+    found = boxes_in(tmp_path / 'out').values()
+    assert {label for boxes in found for label, _ in boxes} == {'cat', 'dog'}

@@ -146,13 +146,14 @@ def test_one_step_and_a_page(tmp_path):
 def test_every_family_has_a_config(tmp_path):
     source = written(drawn_shots(tmp_path / 'drawn'), tmp_path / 'source', 'yolo')
     heads = {}
+    (tmp_path / 'weights.pth').touch()
     for number, (family, arch, weights) in enumerate(
         [
             ('fcos', 'l', None),
             ('fcos', 'm', 'pretrained'),
             ('retinanet', 'l', None),
             ('atss', 'm', None),
-            ('gfl', 'm', 'weights.pth'),
+            ('gfl', 'm', str(tmp_path / 'weights.pth')),
             ('faster_rcnn', 'v2_l', None),
         ]
     ):
@@ -164,7 +165,7 @@ def test_every_family_has_a_config(tmp_path):
         assert model.backbone.arch == arch and heads[number].num_classes == 2
         checkpoint = (model.backbone.init_cfg or {}).get('checkpoint', '')
         assert (
-            checkpoint == 'weights.pth'
+            checkpoint == str(tmp_path / 'weights.pth')
             if family == 'gfl'
             else (checkpoint.startswith('timm://') != (number == 0))
         )

@@ -78,7 +78,7 @@ def image_findings(read: ReadSplit, allow_missing: bool = False) -> list[Finding
                 level,
                 read.split.name,
                 f'{len(problems)} images cannot be used: {listed}',
-                'Mend or remove them; skip_corrupt_images = True in the config goes '
+                'Mend or remove them; in a config, skip_corrupt_images = True goes '
                 'on without them.',
             )
         )

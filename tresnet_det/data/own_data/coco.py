@@ -44,6 +44,7 @@ def read_coco(files: list[Path], tree: Tree, merge_names: bool = False) -> Found
             found.changes[f'annotation files in {encoding.upper()} were read'] += 1
     _drop_parents(contents, found.changes)
     for file, content in contents.items():
+        _strip_names(content, found.changes)
         _same_names(file, content, merge_names)
         found.count(_mended(content, file, merge_names))
         check_annotations(content, file, test_mode=True)
@@ -96,6 +97,14 @@ def _dicts(content: Any, part: str) -> list[dict]:
     entries = content.get(part)
     entries = entries if isinstance(entries, list) else []
     return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _strip_names(content: Any, changes: Counter[str]) -> None:
+    for category in _dicts(content, 'categories'):
+        name = category.get('name')
+        if isinstance(name, str) and name != name.strip():
+            category['name'] = name.strip()
+            changes['names of classes had spaces at an end'] += 1
 
 
 def _same_names(file: Path, content: Any, merge: bool) -> None:

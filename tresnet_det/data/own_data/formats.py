@@ -1,5 +1,6 @@
 """Which format a source has, and its reader."""
 
+import shlex
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -40,16 +41,16 @@ def recognised(tree: Tree) -> dict[str, list[Path]]:
         UserError: A file that should hold annotations cannot be read.
     """
     found = defaultdict(list)
-    for file in tree.with_suffix('.json'):
+    for file in tree.chosen(tree.with_suffix('.json')):
         content = json_of(file)[0]
         for name, fits in _JSON.items():
             if fits(content):
                 found[name].append(file)
-    for file in tree.with_suffix('.xml'):
+    for file in tree.chosen(tree.with_suffix('.xml')):
         name = _XML.get(xml_root(file).tag, '')
         if name:
             found[name].append(file)
-    labels = label_files(tree)
+    labels = tree.chosen(label_files(tree))
     if labels and (names_file(tree) or not found):
         found['YOLO'] = labels
     return dict(found)
@@ -71,8 +72,13 @@ def read_source(tree: Tree, **options: Any) -> Found:
         raise UserError(
             f'{tree.root} holds no annotations that are known: {len(tree.images)} '
             f'images, and {len(tree.others)} other files ({some(others) or "none"}). '
-            f'Known are {", ".join(FORMATS)}. Is it a folder too high or too deep? '
-            'Archives within must be unpacked'
+            f'Known are {", ".join(FORMATS)}. '
+            + (
+                f'--only {shlex.quote(tree.only)} takes no other file. '
+                if tree.only
+                else ''
+            )
+            + 'Is it a folder too high or too deep? Archives within must be unpacked'
         )
     if len(forms) > 1:
         raise UserError(

@@ -46,13 +46,14 @@ def read_labelme(files: list[Path], tree: Tree) -> Found:
             if kind not in kinds:
                 found.changes[f'shapes of the kind {kind!r} were left out'] += 1
         shapes = [s for s in shapes if s.get('shape_type') in kinds]
+        shapes = [
+            {**s, 'label': str(s['label']).strip()} if 'label' in s else s
+            for s in shapes
+        ]
         labels = sorted({str(shape.get('label')) for shape in shapes})
         try:
             boxes = labelme.labelme_shapes_to_detections(
-                [
-                    {**s, 'label': str(s['label'])} if 'label' in s else s
-                    for s in shapes
-                ],
+                shapes,
                 {label: index for index, label in enumerate(labels)},
                 (1, 1),
                 with_masks=False,

@@ -131,12 +131,18 @@ def make_own_data(
             options.arch,
             options.family,
             options.size,
-            options.weights,
+            _whole(options.weights),
             options.epochs,
         )
         for name, text in texts.items():
             (part / name).write_text(text, encoding='utf-8')
     return Result(True, told_of(found, how_split), out / 'config.py')
+
+
+def _whole(weights: str | None) -> str | None:
+    """A file's whole path: training may be started elsewhere."""
+    words = (None, 'random', 'pretrained')
+    return weights if weights in words else os.path.abspath(weights)
 
 
 def _size(archive: Path) -> int:
@@ -151,6 +157,12 @@ def _check_options(options: Options) -> None:
         width, height = options.size
         raise UserError(
             f'size is {width} x {height}, expected at least {_SMALLEST} pixels each'
+        )
+    weights = options.weights
+    if weights not in (None, 'random', 'pretrained') and not Path(weights).is_file():
+        raise UserError(
+            f'weights is {weights!r}, expected random, pretrained, or a file that is '
+            'there'
         )
     if options.epochs is not None and options.epochs < 1:
         raise UserError(f'epochs is {options.epochs}, expected 1 or more')
@@ -169,6 +181,10 @@ def _check_places(source: Path, out: Path, images: Path | None) -> None:
                 else 'Give the folder that it lies in'
             )
         )
+    if images is not None and not images.is_dir():
+        raise UserError(f'the folder of the images {images} is not there')
+    if out.name in ('', '..'):
+        raise UserError(f'{out} has no name of its own. Give a folder to be made')
     here, there = source.resolve(), out.resolve()
     # MMEngine puts the folder of a config into its text between apostrophes.
     if {"'", '\\', '\n'} & {*str(out.absolute())}:
@@ -193,9 +209,12 @@ def _check_places(source: Path, out: Path, images: Path | None) -> None:
 def _is_there(out: Path, info: dict) -> bool:
     if not os.path.lexists(out):
         return False
+    empty = out.is_dir() and not any(out.iterdir())
+    if out.is_symlink() and (empty or not out.exists()):
+        raise UserError(f'{out} is a link. Give what it leads to: {out.resolve()}')
     if not out.is_dir():
         raise UserError(f'{out} is a file. Choose a folder that is not there yet')
-    if not any(out.iterdir()):
+    if empty:
         return False
     stored = stored_info(out / 'annotations' / 'train.json')
     if not isinstance(stored, dict) or stored.get('description') != MADE_BY:

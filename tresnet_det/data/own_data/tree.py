@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -48,23 +48,21 @@ class Tree:
 
     Args:
         root: The folder.
-        only: Of the other files than images take those alone that fit this
-            pattern.
+        only: Of the annotation files take those alone that fit this pattern;
+            what else is read, names of classes or lists, is there nevertheless.
         images: Where the images lie if not in ``root``.
     """
 
     def __init__(
         self, root: Path, only: str | None = None, images: Path | None = None
     ) -> None:
-        self.root = root
+        self.root, self.only = root, only
         files = [*_files(root)]
         self.images = [f for f in files if f.suffix.lower() in IMAGES]
         self.others = [f for f in files if f.suffix.lower() not in IMAGES]
         self.image_root = images or root
         if images:
             self.images = [f for f in _files(images) if f.suffix.lower() in IMAGES]
-        if only:
-            self.others = [f for f in self.others if f.relative_to(root).match(only)]
 
     def relative(self, file: Path) -> Path:
         """A file's path below the folder that it was listed from."""
@@ -76,6 +74,15 @@ class Tree:
     def with_suffix(self, *suffixes: str) -> list[Path]:
         """The files that are no images and end so."""
         return [f for f in self.others if f.suffix.lower() in suffixes]
+
+    def chosen(self, files: Iterable[Path]) -> list[Path]:
+        """Of annotation files those that ``only`` takes."""
+        only = self.only
+        return [f for f in files if not only or f.relative_to(self.root).match(only)]
+
+    def has_image(self, name: str) -> bool:
+        """Whether an image has this name, with its ending or without."""
+        return _key(name) in self._by_stem or _key(name) in self._by_name
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
@@ -126,7 +133,7 @@ class Tree:
         if len(found) < 2:
             return found[0] if found else None
 
-        def fits(file: Path) -> tuple[int, int, int]:
+        def fits(file: Path) -> tuple[int, ...]:
             folders = [_key(part) for part in self.relative(file).parts[:-1]]
             wanted = [_key(part) for part in parts[:-1]]
             own = [_key(part) for part in self.relative(beside).parts[:-1]]
@@ -134,6 +141,7 @@ class Tree:
                 _common(reversed(folders), reversed(wanted)),
                 bool(split) and split_of(self.relative(file).parent) == split,
                 _common(iter(folders), iter(own)),
+                file.stem == PureWindowsPath(parts[-1]).stem,  # A.jpg beside a.jpg
             )
 
         best = max(map(fits, found))
