@@ -22,7 +22,7 @@ def check(model, sizes=SIZES, channels=3):
         with torch.no_grad():
             pairs = list(zip(head_maps(model, images), head_maps(folded, images)))
         for right, got in pairs:
-            assert right.shape == got.shape
+            assert right.shape == got.shape and got.is_contiguous()
             assert (right - got).abs().max() <= 2e-5 * right.abs().max()
     return folded
 
@@ -38,6 +38,10 @@ def test_tresnet_equals_its_folded_copy(arch, norm):
     )
     assert not any(value.requires_grad for value in folded.parameters())
     assert all(torch.equal(value, before[k]) for k, value in net.state_dict().items())
+
+
+def test_maps_of_a_channels_last_net_have_the_usual_format():
+    check(shaken(TResNet(ARCH, channels_last=True)))
 
 
 def test_stem_is_one_conv_of_stride_4():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmcv.ops import RoIAlign
 from test_backbone import build, image
 
 FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -50,18 +51,25 @@ def test_format_changes_no_value():
 
 @pytest.mark.parametrize('norm', ['BN', 'InPlaceABN'])
 def test_channels_last_detector(norm):
-    """An option of the backbone; neck and head take the format over."""
-    grads = []
+    """An option of the backbone; what follows gets the usual format."""
+    grads, sampled = [], []
     for channels_last in (False, True):
         torch.manual_seed(0)
         backbone = build(dict(type=norm), channels_last=channels_last).train()
+        last_maps = []
+        backbone.layer4.register_forward_hook(lambda m, x, y: last_maps.append(y))
         head = torch.nn.Conv2d(backbone.out_channels[-1], 8, 3, padding=1)
-        y = head(backbone(image(64, 96))[-1])
-        assert y.is_contiguous(memory_format=torch.channels_last) == channels_last
+        maps = backbone(image(64, 96))
+        y = head(maps[-1])
+        assert last_maps[0].is_contiguous(memory_format=FORMATS[channels_last])
+        assert all(x.is_contiguous() for x in (*maps, y))
+        boxes = torch.tensor([[0.0, 8, 8, 60, 50]])
+        sampled.append(RoIAlign(7, 1 / 4)(maps[0], boxes))
         y.square().mean().backward()
         grads.append([p.grad for p in backbone.parameters()])
         for p in (*backbone.parameters(), *(p.grad for p in backbone.parameters())):
             if p.dim() == 4 and p.shape[1] > 1 and p.shape[2] > 1:
                 assert p.is_contiguous(memory_format=FORMATS[channels_last])
+    torch.testing.assert_close(*sampled, rtol=1e-3, atol=1e-5)
     for plain, last in zip(*grads):
         torch.testing.assert_close(last, plain, rtol=1e-3, atol=1e-5)

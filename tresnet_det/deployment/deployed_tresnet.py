@@ -199,5 +199,6 @@ class DeployedTResNet(nn.Module):
         for i, stage in enumerate(self.stages):
             x = stage(x)
             if i in self.out_indices:
-                outs.append(x)
+                # As TResNet does: mmcv's RoIAlign takes no other format.
+                outs.append(x.contiguous())
         return tuple(outs)

@@ -32,8 +32,9 @@ class TResNet(Network, PretrainedModule):
             `conv_norm`.  Saves less memory than with_cp, for far less time;
             needs an in-place norm, and these modules without hooks.  Without
             effect where norms use running statistics: there it is always so.
-        channels_last: Weights and maps in torch's channels-last format.  What
-            follows the backbone takes it over from the maps.
+        channels_last: Weights and maps in torch's channels-last format, within
+            the backbone: its outputs have the usual one, since mmcv's operators
+            (RoIAlign among them) read any other wrongly and say nothing.
         init_cfg: Initialisation.  dict(type='Pretrained', checkpoint=...)
             takes every published file, see `load_pretrained`.
 

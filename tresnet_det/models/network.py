@@ -397,7 +397,8 @@ class Network(nn.Module):
         for i, stage in enumerate(self.stages):
             x = stage(x)
             if i in self.out_indices:
-                outs.append(x)
+                # mmcv's RoIAlign reads a channels-last map as if it were none.
+                outs.append(x.contiguous() if self.channels_last else x)
         return tuple(outs)
 
     def __prepare_scriptable__(self) -> nn.Module:
