@@ -52,16 +52,15 @@ def test_format_changes_no_value():
 @pytest.mark.parametrize('norm', ['BN', 'InPlaceABN'])
 def test_channels_last_detector(norm):
     """An option of the backbone; what follows gets the usual format."""
-    grads, sampled = [], []
+    grads, sampled, within = [], [], []
     for channels_last in (False, True):
         torch.manual_seed(0)
         backbone = build(dict(type=norm), channels_last=channels_last).train()
-        last_maps = []
-        backbone.layer4.register_forward_hook(lambda m, x, y: last_maps.append(y))
+        backbone.layer4.register_forward_hook(lambda m, x, y: within.append(y))
         head = torch.nn.Conv2d(backbone.out_channels[-1], 8, 3, padding=1)
         maps = backbone(image(64, 96))
         y = head(maps[-1])
-        assert last_maps[0].is_contiguous(memory_format=FORMATS[channels_last])
+        assert within.pop().is_contiguous(memory_format=FORMATS[channels_last])
         assert all(x.is_contiguous() for x in (*maps, y))
         boxes = torch.tensor([[0.0, 8, 8, 60, 50]])
         sampled.append(RoIAlign(7, 1 / 4)(maps[0], boxes))
