@@ -351,9 +351,12 @@ def test_norm_eval(norm):
     assert torch.equal(before, model.bn1.running_mean)
 
 
+@pytest.mark.parametrize('with_cp', [True, (0, 1), [2]])
 @pytest.mark.parametrize('norm', [BN, ABN])
-def test_with_cp_changes_nothing_but_memory(norm):
-    plain, cp = build(norm).double(), build(norm, with_cp=True).double()
+def test_with_cp_changes_nothing_but_memory(norm, with_cp):
+    plain, cp = build(norm).double(), build(norm, with_cp=with_cp).double()
+    stages = range(4) if with_cp is True else with_cp
+    assert [stage[0].with_cp for stage in cp.stages] == [i in stages for i in range(4)]
     assert_same_gradients(cp, plain, image(64, 64, dtype=torch.float64))
 
 
@@ -445,6 +448,9 @@ def test_keeps_less_than_batch_norm():
         (dict(out_indices=(2, 1)), r'out_indices is \(2, 1\)'),
         (dict(out_indices=3), 'out_indices is 3'),
         (dict(frozen_stages=5), 'frozen_stages is 5'),
+        (dict(with_cp=2), 'with_cp is 2'),
+        (dict(with_cp=(0, 4)), r'with_cp is \(0, 4\)'),
+        (dict(with_cp='all'), "with_cp is 'all'"),
         (dict(norm_cfg=dict(type='GN')), 'norm_cfg is'),
         (dict(norm_cfg='BN'), "norm_cfg is 'BN'"),
         (dict(norm_cfg=BN, recompute_last_conv=True), 'recompute_last_conv'),

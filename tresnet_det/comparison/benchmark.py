@@ -37,7 +37,8 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
     Args:
         name: 'resnet50' (mmdet's), 'timm:ARCH' (timm's TResNet with batch
             norm), or 'ARCH:MODE' with MODE one of 'inplace', 'recompute',
-            'cp' and 'bn'; ARCH is m, l, xl or v2_l.  With ':compiled' after
+            'both' (that, and the first two stages computed again), 'cp' and
+            'bn'; ARCH is m, l, xl or v2_l.  With ':compiled' after
             it, by torch.compile, for one size; with ':partitioned', the same
             without the kernels: it keeps what the compiler decides to keep.
         training: Norms use batch statistics; else the whole is in eval().
@@ -57,6 +58,7 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
     modes: dict[str, dict[str, Any]] = {
         'inplace': {},
         'recompute': dict(recompute_last_conv=True),
+        'both': dict(recompute_last_conv=True, with_cp=(0, 1)),
         'cp': dict(with_cp=True),
         'bn': dict(norm_cfg=dict(type='BN')),
     }

@@ -26,7 +26,8 @@ class TResNet(Network, PretrainedModule):
         norm_eval: Keep norms in eval() while training: running statistics
             are used and do not change.
         with_cp: Compute each block again in backward instead of keeping its
-            maps; without effect under torch.compile, which decides itself.
+            maps: of all stages, or of those given, numbered as out_indices.
+            Without effect under torch.compile, which decides itself.
         recompute_last_conv: Keep no map between a 1x1 conv and a norm without
             activation, the last ones of a Bottleneck and of a shortcut; see
             `conv_norm`.  Saves less memory than with_cp, for far less time;
@@ -77,7 +78,7 @@ class TResNet(Network, PretrainedModule):
         frozen_stages: int = -1,
         norm_cfg: dict | None = None,
         norm_eval: bool = True,
-        with_cp: bool = False,
+        with_cp: bool | Sequence[int] = False,
         recompute_last_conv: bool = False,
         channels_last: bool = False,
         init_cfg: dict | None = None,

@@ -262,7 +262,7 @@ class Network(nn.Module):
         frozen_stages: int = -1,
         norm_cfg: dict | None = None,
         norm_eval: bool = True,
-        with_cp: bool = False,
+        with_cp: bool | Sequence[int] = False,
         recompute_last_conv: bool = False,
         channels_last: bool = False,
     ) -> None:
@@ -280,6 +280,16 @@ class Network(nn.Module):
             raise ValueError(
                 f'out_indices is {out_indices!r}, expected increasing stage '
                 'numbers out of (0, 1, 2, 3)'
+            )
+        stages_again = (
+            (range(4) if with_cp else ()) if isinstance(with_cp, bool) else with_cp
+        )
+        if not isinstance(stages_again, Sequence) or any(
+            i not in range(4) for i in stages_again
+        ):
+            raise ValueError(
+                f'with_cp is {with_cp!r}, expected True, False or stage numbers out '
+                'of (0, 1, 2, 3)'
             )
         if frozen_stages not in range(-1, 5):
             raise ValueError(
@@ -317,7 +327,7 @@ class Network(nn.Module):
                         2 if i > 0 and j == 0 else 1,
                         norms,
                         spec.slope,
-                        with_cp,
+                        i in stages_again,
                         use_se=i < 3,
                         lean=recompute_last_conv,
                     )
