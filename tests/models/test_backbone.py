@@ -427,10 +427,11 @@ def test_keeps_less_than_batch_norm():
             build(BN),
             build(ABN),
             build(ABN, recompute_last_conv=True),
+            build(ABN, recompute_last_conv=True, with_cp=(0, 1)),
             build(ABN, with_cp=True),
         )
     ]
-    assert kept == sorted(kept, reverse=True) and len(set(kept)) == 4
+    assert kept == sorted(kept, reverse=True) and len(set(kept)) == 5
     # With running statistics no conv before a sum is kept, at no cost.
     assert kept_bytes(build(ABN, norm_eval=True).train(), x) < kept[2]
 

@@ -31,8 +31,9 @@ def parse_args() -> argparse.Namespace:
         nargs='*',
         default=['resnet50', 'timm:m', 'm:bn', 'm:inplace', 'm:recompute'],
         help='resnet50, timm:ARCH or ARCH:MODE; ARCH is m, l, xl or v2_l, '
-        'MODE bn, inplace, recompute or cp; with :compiled after it, by torch.compile, '
-        'with :partitioned only its choice of what to keep',
+        'MODE bn, inplace, recompute, both (with the first two stages computed again) '
+        'or cp; with :compiled after it, by torch.compile, with :partitioned only its '
+        'choice of what to keep',
     )
     parser.add_argument(
         '--size', type=int, nargs=2, default=(320, 320), metavar=('H', 'W')
