@@ -91,7 +91,7 @@ def test_only_takes_labels_and_leaves_their_names(tmp_path):
         val_txt='images/two/3.png\nimages/two/4.png',
     )
     (source / 'spare.json').write_text('{"shapes": [], "imagePath": "1.png"}')
-    with pytest.raises(UserError, match=r"--only 'labels/\*.txt'"):
+    with pytest.raises(UserError, match=r"YOLO: --only '\*.txt'"):
         make_own_data(source, tmp_path / 'out')
     there, _ = splits(source, tmp_path / 'out', only='labels/*/*.txt')
     assert there == DIVIDED

@@ -1,8 +1,10 @@
 """Zip archives of others: nothing leaves the folder, or fills the disk."""
 
+import os
 import shutil
 import stat
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, ZipInfo
@@ -25,10 +27,25 @@ def members_of(archive: ZipFile, name: Path) -> list[ZipInfo]:
             is encrypted, or stands there twice.
     """
     members = [m for m in archive.infolist() if not m.is_dir()]
+    if any('\\' in m.filename for m in members):
+        # Some tools on Windows write them in place of /, against the format.
+        for member in members:
+            member.filename = member.filename.replace('\\', '/')
+        members = [m for m in members if not m.filename.endswith('/')]
+    counts = Counter(m.filename for m in members)
+    folders = {str(above) for name in counts for above in PurePosixPath(name).parents}
     for wrong, what in (
         (lambda m: leaves_folder(m.filename), 'leave the folder'),
         (lambda m: stat.S_ISLNK(m.external_attr >> 16), 'are links'),
         (lambda m: m.flag_bits & 1, 'are encrypted'),
+        (lambda m: counts[m.filename] > 1, 'stand there twice'),
+        (lambda m: m.filename in folders, 'are files and folders in one'),
+        (
+            lambda m: any(
+                len(os.fsencode(part)) > 255 for part in m.filename.split('/')
+            ),
+            'have names longer than 255 bytes',
+        ),
     ):
         names = [repr(m.filename) for m in members if wrong(m)]
         if names:

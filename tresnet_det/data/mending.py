@@ -282,11 +282,13 @@ def _merge_categories(content: dict) -> int:
 
 def _rename(content: dict, images: str | os.PathLike) -> int:
     there, count = FolderOfImages(images), 0
+    taken = {image.get('file_name') for image in content['images']} - {None}
     for image in content['images']:
         name = image.get('file_name')
         if isinstance(name, str) and (name not in there or leaves_folder(name)):
             found = there.find(name)
-            if found:
+            if found and found[0] not in taken:  # else it is another's
+                taken.add(found[0])
                 image['file_name'] = found[0]
                 count += 1
     return count

@@ -1,5 +1,6 @@
 """COCO's format: one JSON file a split, as Roboflow, CVAT and others write it."""
 
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +10,10 @@ from ...common.errors import UserError, some
 from ..annotation_checks import check_annotations
 from ..fields import FIELDS
 from ..mending import Choices, mend_annotations
-from .found import Box, Found, Picture
+from .found import Box, Found
+from .matching import Entry, Name, place
 from .text_files import json_of
-from .tree import Tree, split_of
+from .tree import Tree
 
 __all__ = ['is_coco', 'read_coco']
 
@@ -43,18 +45,20 @@ def read_coco(files: list[Path], tree: Tree, merge_names: bool = False) -> Found
         if encoding != 'utf-8':
             found.changes[f'annotation files in {encoding.upper()} were read'] += 1
     _drop_parents(contents, found.changes)
+    entries: list[Entry] = []
     for file, content in contents.items():
         _strip_names(content, found.changes)
         _same_names(file, content, merge_names)
         found.count(_mended(content, file, merge_names))
         check_annotations(content, file, test_mode=True)
-        _read(content, file, splits[file], tree, found)
+        entries += _entries(content, file, splits[file], found)
+    place(entries, tree, found)
     found.count_unused(tree.images, 'are in no annotation file')
     return found
 
 
 def _splits(files: list[Path], tree: Tree) -> dict[Path, str]:
-    splits = {file: split_of(tree.relative(file)) for file in files}
+    splits = {file: tree.split_of(file) for file in files}
     by_split = defaultdict(list)
     for file, split in splits.items():
         by_split[split].append(str(tree.relative(file)))
@@ -63,7 +67,8 @@ def _splits(files: list[Path], tree: Tree) -> dict[Path, str]:
             raise UserError(
                 f'{len(files)} COCO files, and their names do not tell one file for '
                 f'each split: {some(str(tree.relative(f)) for f in files)}. Choose '
-                "with --only, as in --only 'instances_*.json'"
+                f'one with --only, as in --only {shlex.quote(files[0].name)}, or call '
+                'them train.json, val.json and test.json in a copy of the source'
             )
     return splits
 
@@ -132,7 +137,7 @@ def _mended(content: Any, file: Path, merge: bool) -> list[str]:
         raise
 
 
-def _read(content: Any, file: Path, split: str, tree: Tree, found: Found) -> None:
+def _entries(content: Any, file: Path, split: str, found: Found) -> list[Entry]:
     names = {c['id']: str(c['name']) for c in content['categories']}
     found.classes += [n for n in names.values() if n not in found.classes]
     boxes = defaultdict(list)
@@ -148,13 +153,11 @@ def _read(content: Any, file: Path, split: str, tree: Tree, found: Found) -> Non
         boxes[entry['image_id']].append(
             Box(names[entry['category_id']], entry['bbox'], fields)
         )
-    for image in content['images']:
-        name = image['file_name']
-        there = tree.image(name, file, split)
-        if there is None:
-            found.lost.append(f'{name} of {tree.relative(file)}')
-            continue
-        if there.name != Path(name).name:
-            found.changes['images are there under another ending or spelling'] += 1
-        size = round(image['width']), round(image['height'])
-        found.pictures.append(Picture(there, boxes[image['id']], size, split))
+    return [
+        Entry(
+            Name(image['file_name'], file, split),
+            boxes[image['id']],
+            (round(image['width']), round(image['height'])),
+        )
+        for image in content['images']
+    ]

@@ -125,7 +125,7 @@ def config_texts(
     ]
     data = _DATA.format(
         base=base,
-        classes=''.join(f'    {name!r},\n' for name in classes),
+        classes=''.join(f'    {_literal(name)},\n' for name in classes),
         test='test' if 'test' in splits else 'val',
         rate='' if small else _RATE,
         model=_model(family, arch, small, weights),
@@ -174,6 +174,11 @@ model = dict({model})
 work_dir = {work_dir!r}
 """
 _RATE = 'auto_scale_lr = dict(enable=True)  # the rate is for 16 images a step\n'
+
+
+def _literal(name: str) -> str:
+    """As Python writes it; mmengine would put something in the place of '{{'."""
+    return repr(name).replace('{{', '{\\x7b')
 
 
 def _model(family: str, arch: str, small: bool, weights: str | None) -> str:

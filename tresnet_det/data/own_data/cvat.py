@@ -4,7 +4,8 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from ...common.errors import UserError
-from .found import Box, Found, Picture, around_turned
+from .found import Box, Found, around_turned
+from .matching import Entry, Name, place
 from .tree import Tree, split_of
 from .voc import xml_root
 
@@ -22,6 +23,7 @@ def read_cvat(files: list[Path], tree: Tree) -> Found:
         UserError: A file has a fault or is of a video.
     """
     found = Found('CVAT for images')
+    entries: list[Entry] = []
     for file in files:
         root = xml_root(file)
         if root.find('track') is not None:
@@ -37,16 +39,11 @@ def read_cvat(files: list[Path], tree: Tree) -> Found:
         ]
         for entry in root.iterfind('image'):
             name = entry.get('name', '')
-            split = split_of(Path(entry.get('subset') or '')) or split_of(
-                tree.relative(file).parent
-            )
+            split = split_of(Path(entry.get('subset') or ''))
+            split = split or tree.split_of(file.parent)
             boxes = [b for one in entry if (b := _box(one, name, file, found))]
-            image = tree.image(name, file, split)
-            if image is None:
-                found.lost.append(f'{name} of {tree.relative(file)}')
-                continue
-            split = split or split_of(tree.relative(image).parent)
-            found.pictures.append(Picture(image, boxes, _size(entry), split))
+            entries.append(Entry(Name(name, file, split), boxes, _size(entry)))
+    place(entries, tree, found)
     found.classes += sorted(
         {b.label for p in found.pictures for b in p.boxes} - {*found.classes}
     )

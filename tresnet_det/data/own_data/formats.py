@@ -56,6 +56,17 @@ def recognised(tree: Tree) -> dict[str, list[Path]]:
     return dict(found)
 
 
+def _pattern(files: list[Path], forms: dict[str, list[Path]], tree: Tree) -> str:
+    """What takes these files and none of another format; '' if nothing does."""
+    first = tree.relative(files[0])
+    others = [f for other in forms.values() if other is not files for f in other]
+    for pattern in (f'*{first.suffix}', f'{first.parent.name}/*{first.suffix}'):
+        if len(tree.chosen(files, pattern)) == len(files):
+            if not tree.chosen(others, pattern):
+                return pattern
+    return ''
+
+
 def read_source(tree: Tree, **options: Any) -> Found:
     """Reads a source of one format.
 
@@ -87,12 +98,19 @@ def read_source(tree: Tree, **options: Any) -> Found:
                 f'{name} ({some(str(tree.relative(f)) for f in files[:2])})'
                 for name, files in forms.items()
             )
-            + ". Choose with --only, as in --only '*.xml' or --only 'labels/*.txt'"
+            + '. Choose with --only: '
+            + '; '.join(
+                f'{name}: --only {shlex.quote(pattern)}'
+                for name, files in forms.items()
+                if (pattern := _pattern(files, forms, tree))
+            )
         )
     ((name, files),) = forms.items()
     if not tree.images:
         raise UserError(
             f'{tree.root} holds {name} annotations ({tree.relative(files[0])}) and no '
-            'image. Name the folder of the images with --images'
+            f'image. Name the folder of the images with --images{tree.unread}'
         )
-    return FORMATS[name](files, tree, **(options if name == 'COCO' else {}))
+    found = FORMATS[name](files, tree, **(options if name == 'COCO' else {}))
+    found.hint = tree.unread
+    return found

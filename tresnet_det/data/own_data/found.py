@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +53,7 @@ class Found:
         pictures: In the order of the annotations.
         changes: What was mended or left out, in words, and how often.
         lost: Annotations whose image is not there, in words.
+        hint: What to say where images are missing.
         leaks: Images that look alike in two splits, in words.
     """
 
@@ -61,6 +62,7 @@ class Found:
     pictures: list[Picture] = field(default_factory=list)
     changes: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
+    hint: str = ''
     leaks: list[str] = field(default_factory=list)
 
     def count(self, done: Iterable[str]) -> None:
@@ -68,6 +70,18 @@ class Found:
         for line in done:
             number, _, what = line.partition(' ')
             self.changes[what] += int(number)
+
+    def join(self, key: Callable[[Picture], Any]) -> None:
+        """Makes one of the pictures of one key, with the boxes of all."""
+        kept: dict[Any, Picture] = {}
+        for picture in self.pictures:
+            first = kept.setdefault(key(picture), picture)
+            if first is not picture:
+                more = [box for box in picture.boxes if box not in first.boxes]
+                first.boxes = first.boxes + more
+        what = 'images stood there twice: their boxes are together'
+        self.changes[what] += len(self.pictures) - len(kept)
+        self.pictures = list(kept.values())
 
     def count_unused(self, images: Iterable[Path], why: str) -> None:
         """Adds the images that no picture has.

@@ -11,9 +11,10 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ...common.errors import UserError, some
-from .found import Box, Found, Picture
+from .found import Box, Found
+from .matching import Entry, Name, place
 from .text_files import json_of
-from .tree import IMAGES, Tree, split_of
+from .tree import IMAGES, Tree
 
 __all__ = ['is_label_studio', 'read_label_studio']
 
@@ -28,6 +29,13 @@ def is_label_studio(content: Any) -> bool:
         and bool(content)
         and isinstance(content[0], Mapping)
         and ('data' in content[0] or _image_of(content[0]) is not None)
+        and not _is_createml(content[0].get('annotations'))
+    )
+
+
+def _is_createml(boxes: Any) -> bool:
+    return isinstance(boxes, list) and any(
+        isinstance(box, Mapping) and 'coordinates' in box for box in boxes
     )
 
 
@@ -42,9 +50,10 @@ def read_label_studio(files: list[Path], tree: Tree) -> Found:
         UserError: A task has several annotations, or a fault.
     """
     found = Found('Label Studio')
+    entries: list[Entry] = []
     for file in files:
         content, _ = json_of(file)
-        split = split_of(tree.relative(file))
+        split = tree.split_of(file)
         for number, task in enumerate(content):
             where = f'{file}, task {task.get("id", number) if task else number}'
             if not isinstance(task, Mapping):
@@ -56,17 +65,12 @@ def read_label_studio(files: list[Path], tree: Tree) -> Found:
             if objects is None:
                 found.changes['tasks without an annotation were left out'] += 1
                 continue
-            image = tree.image(name, file, split) or tree.image(
-                _UPLOADED.sub('', name.rpartition('/')[2]), file, split
-            )
             boxes = [b for entry in objects for b in _boxes(entry, where, found)]
-            if image is None:
-                found.lost.append(f'{name} of {tree.relative(file)}')
-                continue
-            split_here = split or split_of(tree.relative(image).parent)
-            found.pictures.append(
-                Picture(image, boxes, None, split_here, fractions=True)
+            before = _UPLOADED.sub('', name.rpartition('/')[2])
+            entries.append(
+                Entry(Name(name, file, split, before), boxes, fractions=True)
             )
+    place(entries, tree, found)
     found.classes = sorted({b.label for p in found.pictures for b in p.boxes})
     found.count_unused(tree.images, 'are in no task')
     return found
@@ -159,18 +163,38 @@ def _corners(value: Mapping, entry: Mapping) -> list[tuple[float, float]] | None
         x, y = float(value['x']), float(value['y'])
         if 'radiusX' in value:
             a, b = float(value['radiusX']), float(value['radiusY'])
-            return [(x - a, y - b), (x + a, y - b), (x + a, y + b), (x - a, y + b)]
+            return _around_ellipse((x, y), (a, b), value, entry)
         w, h = float(value['width']), float(value['height'])
-        angle = math.radians(float(value.get('rotation') or 0))
-        # Per cent of two sides: turned in pixels, about the first corner.
-        wide = float(entry.get('original_width') or value.get('original_width') or 1)
-        high = float(entry.get('original_height') or value.get('original_height') or 1)
+        cos, sin, side = _turn(value, entry)
     except (KeyError, TypeError, ValueError):
         return None
-    if not angle:
+    if not sin and cos == 1:
         return [(x, y), (x + w, y + h)]
-    cos, sin, side = math.cos(angle), math.sin(angle), high / wide
-    return [
+    return [  # turned about the first corner
         (x + a * cos - b * sin * side, y + a * sin / side + b * cos)
         for a, b in ((0, 0), (w, 0), (w, h), (0, h))
     ]
+
+
+def _turn(value: Mapping, entry: Mapping) -> tuple[float, float, float]:
+    """Cosine and sine of the angle, and height by width of the image.
+
+    What is in per cent of two sides is turned in pixels.
+    """
+    angle = math.radians(float(value.get('rotation') or 0))
+    wide = float(entry.get('original_width') or value.get('original_width') or 1)
+    high = float(entry.get('original_height') or value.get('original_height') or 1)
+    return math.cos(angle), math.sin(angle), high / wide
+
+
+def _around_ellipse(
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+    value: Mapping,
+    entry: Mapping,
+) -> list[tuple[float, float]]:
+    """Two corners of the box around an ellipse turned about its centre."""
+    (x, y), (a, b), (cos, sin, side) = centre, radii, _turn(value, entry)
+    wide = math.hypot(a * cos, b * side * sin)
+    high = math.hypot(a / side * sin, b * cos)
+    return [(x - wide, y - high), (x + wide, y + high)]

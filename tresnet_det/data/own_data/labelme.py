@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from .found import Box, Found, Picture
+from .found import Box, Found
 from .libraries import supervision
+from .matching import Entry, Name, place
 from .text_files import json_of
-from .tree import Tree, split_of
+from .tree import Tree
 
 __all__ = ['is_labelme', 'read_labelme']
 
@@ -33,6 +34,7 @@ def read_labelme(files: list[Path], tree: Tree) -> Found:
     found = Found('labelme')
     labelme = supervision('labelme')
     kinds = labelme.SUPPORTED_SHAPE_TYPES
+    entries: list[Entry] = []
     for file in files:
         content, _ = json_of(file)
         shapes, name = content['shapes'], str(content['imagePath'])
@@ -60,14 +62,9 @@ def read_labelme(files: list[Path], tree: Tree) -> Found:
             )
         except (ValueError, TypeError) as error:
             raise UserError(f'{file}: {error} Mend it in labelme') from error
-        split = split_of(tree.relative(file).parent)
-        image = tree.image_of(file, name, split)
-        if image is None:
-            found.lost.append(f'{name} of {tree.relative(file)}')
-            continue
-        found.pictures.append(
-            Picture(
-                image,
+        entries.append(
+            Entry(
+                Name(name, file, tree.split_of(file.parent), own=True),
                 [
                     Box(labels[label], [x, y, x2 - x, y2 - y])
                     for (x, y, x2, y2), label in zip(
@@ -76,9 +73,9 @@ def read_labelme(files: list[Path], tree: Tree) -> Found:
                     )
                 ],
                 _size(content),
-                split,
             )
         )
+    place(entries, tree, found)
     found.classes = sorted({b.label for p in found.pictures for b in p.boxes})
     found.count_unused(tree.images, 'have no JSON file')
     return found

@@ -109,11 +109,14 @@ def make_own_data(
         if source.is_file():
             folder, how = part.parent / 'unpacked', 'move'
             unpack(source, folder, progress(f'unpacking {source.name}', _size(source)))
-        found = read_source(
-            Tree(folder, options.only, options.images),
-            merge_names=options.merge_names,
-        )
-        as_seen(found, options.boxes_on, options.skip_broken)
+        try:
+            found = read_source(
+                Tree(folder, options.only, options.images),
+                merge_names=options.merge_names,
+            )
+            as_seen(found, options.boxes_on, options.skip_broken)
+        except UserError as error:  # of an archive, what it names will be gone
+            raise UserError(str(error).replace(str(folder), str(source))) from error
         how_split = set_splits(
             found,
             options.val_share,
@@ -126,7 +129,7 @@ def make_own_data(
         texts = config_texts(
             part / 'annotations' / 'train.json',
             out,
-            splits,
+            {name: split.images for name, split in splits.items()},
             found.classes,
             options.arch,
             options.family,
@@ -136,7 +139,7 @@ def make_own_data(
         )
         for name, text in texts.items():
             (part / name).write_text(text, encoding='utf-8')
-    return Result(True, told_of(found, how_split), out / 'config.py')
+    return Result(True, told_of(found, how_split, splits), out / 'config.py')
 
 
 def _whole(weights: str | None) -> str | None:

@@ -6,9 +6,7 @@ as it is seen. Where the size that the annotations state says otherwise, the
 person is asked.
 """
 
-from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from ...common.errors import UserError, some
 from ..image_reading import is_cut_short
@@ -38,6 +36,8 @@ def as_seen(
         UserError: Images are missing, unreadable, or of another size.
     """
     broken, others, kept = list(found.lost), [], []
+    mirrored: list[tuple[Picture, int, Size]] = []  # or upside down, or square
+    stored_meant = False
     for picture in found.pictures:
         try:
             turned, stored = orientation_and_size(picture.file)
@@ -60,13 +60,20 @@ def as_seen(
             others.append(f'{picture.file} is {_by(seen)}, stated {_by(stated)}')
             if boxes_on == 'stated' and turned >= 5 and _like(stated, stored):
                 _turn(picture, turned, stored)
+                stored_meant = True
             elif boxes_on == 'stated':
                 _scale(picture, stated, seen)
+        elif boxes_on == 'stated' and turned != 1:
+            mirrored.append((picture, turned, stored))
+    for picture, turned, stored in mirrored if stored_meant else ():
+        # The tool that made the others does not heed EXIF here either.
+        _turn(picture, turned, stored)
+        found.changes['boxes are turned as EXIF says, as in the other images'] += 1
     if broken and not skip_broken:
         raise UserError(
             f'{len(broken)} images are missing or cannot be read: {some(broken)}. '
             'Name the folder of the images with --images, or leave these out with '
-            '--skip-broken'
+            '--skip-broken' + found.hint
         )
     if others and boxes_on is None:
         raise UserError(
@@ -78,7 +85,8 @@ def as_seen(
     found.changes[f'images have another size than stated: boxes are as {boxes_on}'] += (
         len(others)
     )
-    found.pictures = _once(kept, found.changes)
+    found.pictures = kept
+    found.join(lambda picture: (picture.file, picture.split))
 
 
 def _by(size: Size) -> str:
@@ -124,16 +132,3 @@ def turned_box(box: list[float], orientation: int, stored: Size) -> list[float]:
     if orientation in (3, 4, 6, 7):
         y = high - y - h
     return [y, x, h, w] if orientation >= 5 else [x, y, w, h]
-
-
-def _once(pictures: list[Picture], changes: Counter[str]) -> list[Picture]:
-    """Entries of one image in one split are one, with the boxes of all."""
-    kept: dict[tuple[Path, str], Picture] = {}
-    for picture in pictures:
-        first = kept.setdefault((picture.file, picture.split), picture)
-        if first is not picture:
-            changes['images stood there twice: their boxes are together'] += 1
-            first.boxes = first.boxes + [
-                b for b in picture.boxes if b not in first.boxes
-            ]
-    return list(kept.values())

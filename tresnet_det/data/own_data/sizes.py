@@ -1,8 +1,9 @@
 """The size of an image as MMDetection reads it: turned as its EXIF says."""
 
 from pathlib import Path
+from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.ExifTags import Base
 
 from ...common.errors import UserError
@@ -14,14 +15,28 @@ def orientation_and_size(file: Path) -> tuple[int, tuple[int, int]]:
     """EXIF's orientation (1 to 8) and (width, height) as stored.
 
     Raises:
-        UserError: It is no image.
+        UserError: It is no image, or none that OpenCV reads.
     """
     try:
         with Image.open(file) as image:
-            turned = image.getexif().get(Base.Orientation, 1)
-            return (turned if turned in range(1, 9) else 1), image.size
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+            if image.mode in ('F', 'I') and image.format == 'TIFF':
+                raise ValueError('32-bit numbers have no fixed black and white')
+            tags = _tags(image)
+            turned, size = tags.get(Base.Orientation, 1), image.size
+            if image.format == 'TIFF':  # some versions of Pillow turn the size
+                size = tags[Base.ImageWidth], tags[Base.ImageLength]
+            return (turned if turned in range(1, 9) else 1), size
+    except (OSError, ValueError, KeyError, SyntaxError) as error:
         raise UserError(f'{file} is no image that can be read ({error})') from error
+
+
+def _tags(image: Image.Image) -> Any:
+    """Those that OpenCV heeds too: Pillow takes an orientation from XMP as well."""
+    if image.format == 'TIFF':
+        return image.tag_v2  # type: ignore[attr-defined]
+    exif = Image.Exif()
+    exif.load(image.info.get('exif', b''))
+    return exif
 
 
 def seen_size(file: Path) -> tuple[int, int]:

@@ -58,6 +58,7 @@ def set_splits(
         if not alike:
             found.leaks = _leaks(found.pictures, progress(len(found.pictures)))
         return told
+    found.join(lambda picture: picture.file)
     _draw(found.pictures, val_share, seed, alike, progress)
     return f'drawn from seed {seed}' + (
         '' if alike else ', images that look alike kept together'

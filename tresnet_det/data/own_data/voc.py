@@ -1,16 +1,19 @@
 """Pascal VOC's format: one XML file an image; also Roboflow's and CVAT's."""
 
+import re
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 from ...common.errors import UserError
-from .found import Box, Found, Picture
+from .found import Box, Found
 from .libraries import supervision
+from .matching import Entry, Name, matched, place
 from .text_files import lines_of
-from .tree import Tree, split_of
+from .tree import Tree
 
 __all__ = ['read_voc', 'xml_root']
 
+_FLAG = re.compile(r'\s+-?[01]$')  # after an image, whether a class is in it
 _PIXELS = ('SegmentationClass', 'SegmentationObject')  # masks, no photographs
 
 
@@ -47,13 +50,10 @@ def read_voc(files: list[Path], tree: Tree) -> Found:
     """
     found = Found('Pascal VOC')
     voc = supervision('pascal_voc')
-    listed = _listed(tree)
+    entries: list[Entry] = []
     for file in files:
         root = xml_root(file)
-        split = listed.get(file.stem) or split_of(tree.relative(file).parent)
-        size = _size(root)
         name = (root.findtext('filename') or '').strip() or file.stem
-        image = tree.image_of(file, name, split)
         try:
             # Its size is for masks alone, which are not asked for.
             boxes, names = voc.detections_from_xml_obj(_bare(root), [], (1, 1))
@@ -67,12 +67,9 @@ def read_voc(files: list[Path], tree: Tree) -> Found:
         found.changes['polygons became the boxes around them'] += sum(
             o.find('polygon') is not None for o in root.iter('object')
         )
-        if image is None:
-            found.lost.append(f'{name} of {tree.relative(file)}')
-            continue
-        found.pictures.append(
-            Picture(
-                image,
+        entries.append(
+            Entry(
+                Name(name, file, tree.split_of(file.parent), own=True),
                 [
                     Box(
                         names[label].strip(),
@@ -82,10 +79,10 @@ def read_voc(files: list[Path], tree: Tree) -> Found:
                         boxes.xyxy.astype(float).tolist(), boxes.class_id.tolist()
                     )
                 ],
-                size,
-                split,
+                _size(root),
             )
         )
+    place(entries, tree, found, _listed(tree))
     found.classes = sorted({b.label for p in found.pictures for b in p.boxes})
     images = [image for image in tree.images if not {*image.parts} & {*_PIXELS}]
     found.count_unused(images, 'have no XML file')
@@ -113,12 +110,27 @@ def _size(root: Element) -> tuple[int, int] | None:
     return (width, height) if width > 0 and height > 0 else None
 
 
-def _listed(tree: Tree) -> dict[str, str]:
-    """Stem of an image -> its split, as ImageSets/Main/train.txt and others say."""
-    splits: dict[str, str] = {}
-    for name in ('train', 'val', 'test'):
-        for file in tree.with_suffix('.txt'):
-            if file.stem == name and 'ImageSets' in file.parts:
-                for line in lines_of(file):
-                    splits[Path(line.split()[0]).stem] = name
-    return splits
+def _listed(tree: Tree) -> dict[Path, set[str]]:
+    """Image -> its splits, as ImageSets/Main/train.txt and others say.
+
+    The lists for segmentation count only where Main has none, and trainval.txt
+    only where it is not divided.
+    """
+    lists = [f for f in tree.with_suffix('.txt') if 'ImageSets' in f.parts]
+    lists = [f for f in lists if f.parent.name == 'Main'] or lists
+    stems = {f.stem for f in lists}
+    splits = dict(train='train', val='val', test='test')
+    if not stems & {'train', 'val'}:
+        splits['trainval'] = 'train'
+    names = [
+        Name(line, file, splits[file.stem], _FLAG.sub('', line))
+        for file in lists
+        if file.stem in splits
+        for line in lines_of(file)
+    ]
+    listed: dict[Path, set[str]] = {}
+    # Their own folders, 'ImageSets/Main', say nothing of images.
+    for name, image in zip(names, matched(tree, names)):
+        if image:
+            listed.setdefault(image, set()).add(name.split)
+    return listed

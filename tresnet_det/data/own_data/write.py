@@ -2,9 +2,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...common.errors import UserError
 from ..annotation_checks import check_annotations
@@ -12,10 +12,17 @@ from ..coco_sets import place_image, write_annotations
 from ..mending import mend_annotations
 from .found import Found, Picture
 
-__all__ = ['told_of', 'write_splits']
+__all__ = ['Written', 'told_of', 'write_splits']
 
 SPLITS = ('train', 'val', 'test')
 _DIGITS = 3  # of pixels: what single precision and fractions leave
+
+
+class Written(NamedTuple):
+    """How many images a split has, and objects of each class."""
+
+    images: int
+    objects: Counter[str]
 
 
 def write_splits(
@@ -24,7 +31,7 @@ def write_splits(
     how: str,
     info: dict,
     progress: Callable[[str, int], Callable[[], None]],
-) -> dict[str, int]:
+) -> dict[str, Written]:
     """Writes ``annotations/<split>.json`` and ``<split>/`` for each split.
 
     Args:
@@ -35,7 +42,7 @@ def write_splits(
         progress: See ``make_own_data``.
 
     Returns:
-        Name of each split -> its images.
+        Name of each split -> what is in it.
 
     Raises:
         UserError: A split holds no object, or the annotations have a fault.
@@ -61,7 +68,9 @@ def write_splits(
         for picture in pictures:
             place_image(picture.file, folder / split / names[picture], how)
             step()
-        splits[split] = len(pictures)
+        names_of = {c['id']: c['name'] for c in content['categories']}
+        objects = Counter(names_of[a['category_id']] for a in content['annotations'])
+        splits[split] = Written(len(pictures), objects)
     return splits
 
 
@@ -104,19 +113,14 @@ def _content(
     return dict(images=images, annotations=annotations, categories=categories)
 
 
-def told_of(found: Found, how_split: str) -> list[str]:
+def told_of(found: Found, how_split: str, splits: Mapping[str, Written]) -> list[str]:
     """What a person should know of the result, line by line."""
-    boxes: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
-    for picture in found.pictures:
-        boxes[picture.split].update(box.label for box in picture.boxes)
     lines = [f'read: {found.form}; splits: {how_split}']
-    for split in SPLITS:
-        count = sum(p.split == split for p in found.pictures)
-        if count:
-            lines.append(f'{split}: {count} images, {boxes[split].total()} objects')
+    for split, (images, objects) in splits.items():
+        lines.append(f'{split}: {images} images, {objects.total()} objects')
     lines.append('classes (objects in train, val):')
     for name in found.classes:
-        counts = boxes['train'][name], boxes['val'][name]
+        counts = splits['train'].objects[name], splits['val'].objects[name]
         lines.append(
             f'  {name}: {counts[0]}, {counts[1]}'
             + (' - none to learn from' if not counts[0] else '')

@@ -3,6 +3,8 @@
 Ultralytics', Roboflow's and CVAT's exports of it, and Darknet's own.
 """
 
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -11,6 +13,7 @@ import yaml
 from ...common.errors import UserError, some
 from .found import Box, Found, Picture
 from .libraries import supervision
+from .matching import Name, matched
 from .text_files import lines_of, text_of_file
 from .tree import IMAGES, Tree, split_of
 
@@ -32,13 +35,13 @@ def names_file(tree: Tree) -> Path | None:
         for f in tree.others
         if f.suffix.lower() == '.names' or f.name.lower() in ('classes.txt',)
     ]
-    texts = {f: text_of_file(f) for f in yamls or plain}
-    if len({*texts.values()}) > 1:
+    files = yamls or plain
+    if len(files) > 1 and len({(*_names(f, _yaml_of(f)),) for f in files}) > 1:
         raise UserError(
-            f'{tree.root} has several files with names of classes: '
-            f'{some(str(tree.relative(f)) for f in texts)}. Give a folder with one'
+            f'{tree.root} has several files with names of classes, and these differ: '
+            f'{some(str(tree.relative(f)) for f in files)}. Give a folder with one'
         )
-    return next(iter(texts), None)
+    return next(iter(files), None)
 
 
 def label_files(tree: Tree) -> list[Path]:
@@ -47,9 +50,12 @@ def label_files(tree: Tree) -> list[Path]:
         f
         for f in tree.with_suffix('.txt')
         if f.name.lower() != 'classes.txt'
-        and not f.name.lower().startswith('readme')
         and 'ImageSets' not in f.parts
-        and (_OBJECTS & {*tree.relative(f).parts[:-1]} or tree.has_image(f.stem))
+        and (
+            tree.has_image(f.stem)
+            or _OBJECTS & {*tree.relative(f).parts[:-1]}
+            and not f.name.lower().startswith('readme')
+        )
     ]
 
 
@@ -75,14 +81,13 @@ def read_yolo(files: list[Path], tree: Tree) -> Found:
             'data.yaml (names: [first, second]) or a classes.txt, one name a line, '
             'beside the labels in a copy of the source'
         )
-    content = _yaml(named) if named.suffix.lower() in ('.yaml', '.yml') else {}
+    content = _yaml_of(named)
     found.classes = _names(named, content)
     keypoints = _keypoints(named, content)
     listed, missing = _listed(tree, content, found)
+    labels = label_files(tree)
     labelled: dict[Path, Path] = {}
-    for file in label_files(tree):
-        split = split_of(tree.relative(file).parent)
-        image = tree.image(_beside(tree.relative(file)), file, split)
+    for file, image in zip(labels, matched(tree, [_name(f, tree) for f in labels])):
         if image is None and file.stem not in missing and file in files:
             if any(map(_is_object, lines_of(file))) or not lines_of(file):
                 missing[file.stem] = f'the image of {tree.relative(file)}'
@@ -103,17 +108,16 @@ def read_yolo(files: list[Path], tree: Tree) -> Found:
         if label and label not in chosen:
             found.changes['images whose label file was not chosen were left out'] += 1
             continue
+        if listed and image not in listed and not label:
+            found.changes[
+                'images are in no split of data.yaml or a list and were left out'
+            ] += 1
+            continue
         lines = lines_of(label) if label else []
         found.changes['images have no label file: without objects'] += label is None
-        found.pictures.append(
-            Picture(
-                image,
-                _boxes(lines, label, found, keypoints) if label and lines else [],
-                None,
-                listed.get(image) or split_of(tree.relative(image).parent),
-                fractions=True,
-            )
-        )
+        boxes = _boxes(lines, label, found, keypoints) if label and lines else []
+        for split in sorted(listed.get(image) or {tree.split_of(image.parent)}):
+            found.pictures.append(Picture(image, boxes, None, split, fractions=True))
     return found
 
 
@@ -177,6 +181,12 @@ def _check(row: list[str], where: str, classes: list[str]) -> None:
             f'{where}: the class {row[0]} is not there, there are 0 to '
             f'{len(classes) - 1} ({some(classes)}). Mend the line, or the names'
         )
+    if len(row) > 6 and len(row) % 2 == 0:
+        raise UserError(
+            f'{where}: {len(row) - 1} numbers after the class, expected are 4, 5 with '
+            'a confidence, or pairs of x and y. Key points? Say so in data.yaml: '
+            'kpt_shape: [number of points, 2 or 3]'
+        )
     if values and not -_ROOM <= min(values) <= max(values) <= 1 + _ROOM:
         raise UserError(
             f'{where}: {min(values):g} to {max(values):g}, expected are fractions of '
@@ -185,7 +195,7 @@ def _check(row: list[str], where: str, classes: list[str]) -> None:
 
 
 def _names(file: Path, content: dict) -> list[str]:
-    names: Any = content.get('names') if content else lines_of(file)
+    names: Any = content.get('names') if content else _lines_in_order(file)
     if isinstance(names, dict):
         try:
             by_index = {int(key): name for key, name in names.items()}
@@ -211,6 +221,21 @@ def _names(file: Path, content: dict) -> list[str]:
     return texts
 
 
+def _lines_in_order(file: Path) -> list[str]:
+    """A class a line; an empty one between others would shift those after it."""
+    lines = [line.strip() for line in text_of_file(file).strip().splitlines()]
+    if '' in lines:
+        raise UserError(
+            f'{file}, line {lines.index("") + 1} is empty, and the number of a class '
+            'is that of its line. Write a name there, or take the line out'
+        )
+    return lines
+
+
+def _yaml_of(file: Path) -> dict:
+    return _yaml(file) if file.suffix.lower() in ('.yaml', '.yml') else {}
+
+
 def _yaml(file: Path) -> dict:
     """Its texts as they were written: a class 'no' is no False."""
     try:
@@ -221,55 +246,74 @@ def _yaml(file: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def _beside(label: Path) -> str:
-    """The image's place, as Ultralytics looks for it, without its true ending."""
-    parts = list(label.with_suffix('').parts)
+def _name(label: Path, tree: Tree) -> Name:
+    """The image's, where Ultralytics looks for it, without its true ending."""
+    parts = list(tree.relative(label).with_suffix('').parts)
     for place in reversed(range(len(parts) - 1)):
         if parts[place] == 'labels':
             parts[place] = 'images'
             break
     # a.txt, or a.png.txt: then the ending is known.
     ending = '' if Path(parts[-1]).suffix.lower() in IMAGES else '.jpg'
-    return '/'.join(parts) + ending
+    return Name('/'.join(parts) + ending, label, tree.split_of(label.parent))
 
 
 def _listed(
     tree: Tree, content: dict, found: Found
-) -> tuple[dict[Path, str], dict[str, str]]:
-    """What data.yaml and lists of images such as train.txt say of the splits.
+) -> tuple[dict[Path, set[str]], dict[str, str]]:
+    """What data.yaml, obj.data and lists of images such as train.txt say of splits.
 
     Returns:
-        Image -> its split; stem of a listed image that is not there -> in words.
+        Image -> its splits; stem of a listed image that is not there -> in words.
     """
     labels = {*label_files(tree)}
     texts = [f for f in tree.with_suffix('.txt') if f not in labels]
     lists = {f: split for f in texts if (split := split_of(Path(f.name)))}
-    splits: dict[Path, tuple[int, str]] = {}  # with the depth of the folder
-    for key, split in (('test', 'test'), ('val', 'val'), ('train', 'train')):
-        for entry in _as_list(content.get(key) or content.get(f'{key}id')):
-            name = PurePosixPath(str(entry).replace('\\', '/'))
-            if name.suffix == '.txt':
-                here = [f for f in texts if f.name == name.name]
-                lists |= dict.fromkeys(here, split)
-                there = bool(here)
-            else:
-                depths = _below(tree, name)
-                for image, depth in depths.items():
-                    splits[image] = max((depth, split), splits.get(image, (0, '')))
-                there = bool(depths)
-            found.changes[
-                'folders or lists of data.yaml have no image here and were passed over'
-            ] += not there
-    named, missing = {image: split for image, (_, split) in splits.items()}, {}
-    for file, split in lists.items():
-        for line in lines_of(file):
-            listed = tree.image(line, file, split)
-            if listed:
-                named[listed] = split
-            elif PurePosixPath(line).suffix.lower() in IMAGES:
-                stem = PurePosixPath(line.replace('\\', '/')).stem
-                missing[stem] = f'{line} of {tree.relative(file)}'
-    return named, missing
+    depths: dict[Path, int] = {}
+    listed: dict[Path, set[str]] = defaultdict(set)
+    for split, name in _entries(tree, content):
+        if name.suffix == '.txt':
+            here = [f for f in texts if f.name == name.name]
+            lists |= dict.fromkeys(here, split)
+            there = bool(here)
+        else:
+            below = _below(tree, name)
+            for image, depth in below.items():
+                if depth > depths.get(image, -1):  # a folder within another's
+                    listed[image].clear()
+                if depth >= depths.get(image, -1):
+                    listed[image].add(split)
+                    depths[image] = depth
+            there = bool(below)
+        found.changes[
+            'folders or lists of data.yaml have no image here and were passed over'
+        ] += not there
+    names = [Name(line, f, split) for f, split in lists.items() for line in lines_of(f)]
+    missing = {}
+    for called, file in zip(names, matched(tree, names)):
+        if file:
+            if file in depths:  # a list counts more than a folder
+                listed[file].clear()
+                del depths[file]
+            listed[file].add(called.split)
+        elif PurePosixPath(called.text).suffix.lower() in IMAGES:
+            stem = PurePosixPath(called.text.replace('\\', '/')).stem
+            missing[stem] = f'{called.text} of {tree.relative(called.beside)}'
+    return {image: splits for image, splits in listed.items() if splits}, missing
+
+
+def _entries(tree: Tree, content: dict) -> Iterator[tuple[str, PurePosixPath]]:
+    """Each split and a folder or list of it, by data.yaml and Darknet's obj.data."""
+    said = [content]
+    for file in tree.with_suffix('.data'):
+        pairs = (line.partition('=') for line in lines_of(file))
+        said.append({key.strip(): value.strip() for key, _, value in pairs})
+    for one in said:
+        for word in ('train', 'val', 'valid', 'test'):
+            entries = one.get(word) or one.get(f'{word}id') or []
+            for entry in entries if isinstance(entries, list) else [entries]:
+                split = split_of(PurePosixPath(word))
+                yield split, PurePosixPath(str(entry).replace('\\', '/'))
 
 
 def _below(tree: Tree, name: PurePosixPath) -> dict[Path, int]:
@@ -293,7 +337,3 @@ def _below(tree: Tree, name: PurePosixPath) -> dict[Path, int]:
         if depths:
             return depths
     return {}
-
-
-def _as_list(value: Any) -> list:
-    return value if isinstance(value, list) else [value] if value else []
