@@ -18,6 +18,7 @@ from mmpretrain.structures import DataSample  # noqa: E402
 
 import tresnet_det.distillation.embedding  # noqa: E402, F401  registers
 from tresnet_det import HeadSharingClassifier, UserError  # noqa: E402
+from tresnet_det.distillation.student import plain_model  # noqa: E402
 from tresnet_det.weights.archs import ARCHS  # noqa: E402
 
 RGB = dict(mean=[0, 0, 0], std=[255, 255, 255], to_rgb=True, num_classes=5)
@@ -187,6 +188,48 @@ def test_other_heads_and_classes_are_refused(tmp_path):
         losses(build(student(cfg, more)))
 
 
+@pytest.mark.parametrize('own_head', ['random', 'frozen'])
+def test_arcface_under_mixed_precision(own_head, tmp_path):
+    cfg = classifier(head='EmbeddingArcFaceHead')
+    teacher = teacher_of(tmp_path / 't.pth', cfg)
+    model = build(student(cfg, teacher, own_head=own_head)).train()
+    with torch.autocast('cpu', torch.bfloat16):
+        found = losses(model)
+    loss, _ = model.parse_losses(found)
+    assert loss.isfinite() and 'loss_shared' in found
+    loss.backward()
+    # The teacher may have MMPretrain's own.
+    losses(
+        build(
+            student(
+                cfg, teacher_of(tmp_path / 'a.pth', classifier(head='ArcFaceClsHead'))
+            )
+        )
+    )
+
+
+def test_a_frozen_head_is_the_teachers_whatever_was_loaded(tmp_path):
+    cfg = classifier()
+    model = build(student(cfg, teacher_of(tmp_path / 't.pth', cfg), own_head='frozen'))
+    model.init_weights()
+    model.load_state_dict(build(cfg, 5).state_dict())  # load_from, without a hook
+    losses(model)
+    assert torch.equal(model.head.fc.weight, model.teacher.model.head.fc.weight)
+
+
+def test_heads_of_other_shapes_are_refused(tmp_path):
+    cfg = classifier(head='ArcFaceClsHead', num_subcenters=2)
+    other = teacher_of(tmp_path / 't.pth', classifier(head='ArcFaceClsHead'))
+    with pytest.raises(UserError, match="own_head cannot begin with the teacher's"):
+        build(student(cfg, other, own_head='teacher')).init_weights()
+
+
+def test_the_plain_model_of_a_student(tmp_path):
+    cfg = classifier()
+    plain = plain_model(student(cfg, teacher_of(tmp_path / 't.pth', cfg)))
+    assert type(build(plain)) is ImageClassifier
+
+
 def test_verification_of_what_a_model_predicts():
     cfg = classifier(head='EmbeddingArcFaceHead')
     model = build(cfg)
@@ -207,6 +250,11 @@ CONFIGS = sorted(
 )
 
 
+def _steps(cfg):
+    data = cfg.train_dataloader.dataset
+    return data.get('pipeline') or data.dataset.pipeline
+
+
 @pytest.mark.parametrize(
     'path',
     [
@@ -219,6 +267,9 @@ def test_configs_train_a_step(path):
     """All but the depth of the networks, and the images, as it is."""
     cfg = Config.fromfile(path)
     cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    # What OpenCV reads is BGR; CIFAR's arrays are RGB.
+    read = any(step.type == 'LoadImageFromFile' for step in _steps(cfg))
+    assert bool(cfg.data_preprocessor.get('to_rgb')) == read
     arch = ARCHS[cfg.model.backbone.arch]._replace(depths=(1, 1, 1, 1))
     cfg.model.backbone.update(arch=arch._asdict(), init_cfg=None)
     model = build(cfg.model)

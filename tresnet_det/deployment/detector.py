@@ -118,7 +118,8 @@ def _fitting(
     # load_state_dict fails at another shape before check_fit can tell of it.
     shapes = {name: value.shape for name, value in model.state_dict().items()}
     for name, value in state.items():
-        if shapes.get(name.removeprefix('module.')) == value.shape:
+        # An older name is the model's to know.
+        if shapes.get(name.removeprefix('module.'), value.shape) == value.shape:
             yield name, value
 
 

@@ -89,20 +89,36 @@ class HeadSharingClassifier(Student):
             self._add_adapter()
 
     def _add_adapter(self) -> None:
-        given, wanted = (
-            int(part.in_channels) for part in (self.head, self.teacher.cfg.model.head)
-        )
+        try:
+            theirs = self.teacher.cfg.model.head
+        except UserError:
+            return  # told when a training starts; an evaluation needs no teacher
+        given, wanted = (int(part.in_channels) for part in (self.head, theirs))
         if given != wanted:
             self.adapter = adapter(given, wanted)
 
     def init_weights(self) -> None:
         super().init_weights()  # type: ignore[misc]
         self.take_head()
+        self.checked = False  # what load_from brings comes after this
 
     def take_head(self, classes: Sequence[str] | None = None) -> None:
         if self.own_head != 'random':
             self.check_teacher(classes)
-            self.head.load_state_dict(self.teacher.model.head.state_dict())
+            theirs = self.teacher.model.head.state_dict()
+            others = [
+                f'{name}: student {tuple(value.shape)}, teacher '
+                f'{tuple(theirs[name].shape) if name in theirs else "none"}'
+                for name, value in self.head.state_dict().items()
+                if name not in theirs or theirs[name].shape != value.shape
+            ]
+            if others:
+                raise UserError(
+                    "own_head cannot begin with the teacher's head:\n  "
+                    + '\n  '.join(others)
+                    + '\nChange the one in its config, or take another teacher'
+                )
+            self.head.load_state_dict(theirs)
 
     def check_teacher(self, classes: Sequence[str] | None = None) -> None:
         model = self.teacher.model
@@ -142,8 +158,10 @@ class HeadSharingClassifier(Student):
                 gives them.
             data_samples: Their labels.
         """
-        if self.distils:
+        if self.distils and not self.checked:
             self.check_when_first_used()
+            if self.own_head == 'frozen':  # load_from may have brought another
+                self.take_head()
         came: list[tuple] = []
         handle = self.head.register_forward_pre_hook(
             lambda module, given: came.append(given[0])
@@ -194,10 +212,13 @@ def _kind(head: nn.Module | None) -> str | None:
         LinearClsHead,
     )
 
-    for known in (LinearClsHead, ArcFaceClsHead):
+    from .embedding import EmbeddingArcFaceHead
+
+    for known in (LinearClsHead, EmbeddingArcFaceHead, ArcFaceClsHead):
         if isinstance(head, known) and all(
             getattr(type(head), name) is getattr(known, name)
             for name in ('forward', 'pre_logits')
         ):
-            return known.__name__
+            margin = issubclass(known, ArcFaceClsHead)
+            return (ArcFaceClsHead if margin else known).__name__
     return None

@@ -130,7 +130,10 @@ class HeadSharing(Student):
 
     def _add_adapters(self) -> None:
         """Known before training, as the optimiser must have them."""
-        cfg = self.teacher.cfg.model
+        try:
+            cfg = self.teacher.cfg.model
+        except UserError:
+            return  # told when a training starts; an evaluation needs no teacher
         own = [part for part in parts_of(self) if part.family(self)]
         for part in own if parts_of(cfg) == parts_of(self) else ():
             with (
@@ -143,8 +146,14 @@ class HeadSharing(Student):
                 continue  # for the check to tell
             given, wanted = (width_after(each, depth) for each in (head, theirs))
             if given != wanted:
-                for name in part.adapters(head, depth):
-                    setattr(self, name, adapter(given, wanted))
+                names = part.adapters(head, depth)
+                for name, kind in zip(names, ('cls', 'box')):
+                    between = adapter(given, wanted)
+                    if len(names) > 1 and not self.weights['shared'][kind]:
+                        # No loss depends on it: in a process group that would
+                        # be waited for.
+                        between.requires_grad_(False)
+                    setattr(self, name, between)
 
     def check_teacher(self, classes: Sequence[str] | None = None) -> None:
         check_class_names(classes, self.teacher.classes)

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.registry import MODELS
 from mmpretrain.models.heads import ArcFaceClsHead  # type: ignore[import-untyped]
+from torch import Tensor
 
 __all__ = ['EmbeddingArcFaceHead']
 
@@ -15,8 +16,14 @@ __all__ = ['EmbeddingArcFaceHead']
 class EmbeddingArcFaceHead(ArcFaceClsHead):
     """MMPretrain's, which for verification also tells the embedding.
 
-    Weights, losses and scores are those of ``ArcFaceClsHead``.
+    Weights, losses and scores are those of ``ArcFaceClsHead``, which fails under
+    mixed precision: it takes a half embedding to single weights.
     """
+
+    def pre_logits(self, feats: tuple) -> Tensor:
+        """The embedding of shape (N, C), in the weights' type."""
+        found = super().pre_logits(feats)
+        return found.to(next(self.parameters()).dtype)
 
     def predict(
         self, feats: tuple, data_samples: list | None = None, **options: Any

@@ -34,8 +34,10 @@ class DistillationHook(Hook):
         classes = _classes(runner.train_dataloader.dataset)
         model = _unwrapped(runner)
         if isinstance(model, (SharedHead, Student)) and runner.iter == 0:
-            # Once more: load_from has another head.
+            # Not before: load_from has another head.
             model.take_head(classes)
+        elif isinstance(model, SharedHead):
+            model.checked = True  # its own checkpoint is resumed
         student = _student(runner)
         if student is None or not student.distils:
             return
@@ -104,8 +106,13 @@ class DistillationHook(Hook):
             runner.message_hub.update_info(f'teacher/{name}', value)
         runner.logger.info(
             'the teacher on the val split: '
-            + ', '.join(f'{name} {value:.4g}' for name, value in figures.items())
+            + ', '.join(f'{name} {_shown(value)}' for name, value in figures.items())
         )
+
+
+def _shown(value: Any) -> str:
+    # MMEngine lets a metric return lists and tensors too.
+    return f'{value:.4g}' if isinstance(value, (int, float)) else str(value)
 
 
 def _unwrapped(runner: Runner) -> Any:

@@ -13,7 +13,7 @@ from torch import nn
 from ..common.errors import UserError
 from .checks import check_class_names, check_heads
 from .heads import parts_of, rest_parts
-from .student import Overlay
+from .student import Overlay, tell_no_hook
 from .teacher import Teacher
 
 __all__ = ['SharedHead']
@@ -23,7 +23,8 @@ class SharedHead(Overlay):
     """A model with another one's trained head, copied and frozen.
 
     It is a plain model in all else, trained with its own losses; the head is
-    in its checkpoints, so ``student`` is needed only when a training starts.
+    in its checkpoints, so ``student`` is needed only when a training starts. It
+    is taken then by ``DistillationHook``, and without one before the first loss.
 
     Args:
         detector: Type of the plain model, which gets all other fields; of a
@@ -48,6 +49,7 @@ class SharedHead(Overlay):
     ) -> None:
         super().__init__(**fields)
         self.student = Teacher(**student)
+        self.checked = False  # the head is the student's
         self.share_from = share_from
         if share_from < 0:
             raise UserError(f'share_from is {share_from}; expected is 0 or more')
@@ -66,9 +68,12 @@ class SharedHead(Overlay):
 
         return [DistillationHook()]
 
-    def init_weights(self) -> None:
-        super().init_weights()  # type: ignore[misc]
-        self.take_head()
+    def loss(self, inputs: Any, data_samples: list) -> dict[str, Any]:
+        """The plain model's losses."""
+        if not self.checked:  # load_from may have brought another head
+            self.take_head()
+            tell_no_hook('class names are not compared')
+        return super().loss(inputs, data_samples)  # type: ignore[misc]
 
     def take_head(self, classes: Sequence[str] | None = None) -> None:
         """Copies the student's head.
@@ -110,6 +115,7 @@ class SharedHead(Overlay):
         with torch.no_grad():
             for name, value in wanted.items():
                 value.copy_(given[name])
+        self.checked = True
 
 
 def _heads(model: Any) -> dict[str, nn.Module]:

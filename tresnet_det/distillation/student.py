@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from ..training.seeding import fixed_draws
 
-__all__ = ['Adapter', 'Overlay', 'Student', 'adapter', 'plain_model', 'with_ratios']
+__all__ = [
+    'Adapter',
+    'Overlay',
+    'Student',
+    'adapter',
+    'plain_model',
+    'tell_no_hook',
+    'with_ratios',
+]
 
 
 @cache
@@ -52,6 +60,16 @@ class Overlay:
         return super().__new__(cls)
 
 
+def tell_no_hook(lacking: str) -> None:
+    """Warns that mmengine's own runner trains, without the hook."""
+    print_log(
+        f"no DistillationHook is at work: {lacking}. Set runner_type = 'CheckedRunner' "
+        "in the config, or custom_hooks = [dict(type='DistillationHook')]",
+        'current',
+        logging.WARNING,
+    )
+
+
 def plain_model(model: Mapping[str, Any]) -> dict[str, Any]:
     """The config of the plain model inside that of a student."""
     own = {
@@ -62,7 +80,8 @@ def plain_model(model: Mapping[str, Any]) -> dict[str, Any]:
         for name in signature(cls.__init__).parameters
     }
     plain = {key: value for key, value in model.items() if key not in own}
-    return dict(plain, type=model['detector'])
+    kind = model.get('detector') or model.get('classifier', 'ImageClassifier')
+    return dict(plain, type=kind)
 
 
 class Adapter(nn.Module):
@@ -137,13 +156,9 @@ class Student(Overlay):
             return
         self.check_teacher()
         if self.teacher.sha256:
-            print_log(
-                'no DistillationHook is at work: class names of teacher and student '
-                'are not compared, and checkpoints do not tell the teacher nor the '
-                "adapters. Set runner_type = 'CheckedRunner' in the config, or "
-                "custom_hooks = [dict(type='DistillationHook')]",
-                'current',
-                logging.WARNING,
+            tell_no_hook(
+                'class names of teacher and student are not compared, and checkpoints '
+                'do not tell the teacher nor the adapters'
             )
 
     def take_head(self, classes: Sequence[str] | None = None) -> None:

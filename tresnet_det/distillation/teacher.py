@@ -62,6 +62,11 @@ class Teacher:
         checkpoint: str | Path,
         shuffle_head: bool = False,
     ) -> None:
+        if not checkpoint:
+            raise UserError(
+                f"the teacher's checkpoint is {checkpoint!r}; expected is a path, an "
+                'address or timm://NAME'
+            )
         self.config = config
         self.checkpoint = checkpoint
         self.shuffle_head = shuffle_head
@@ -80,7 +85,13 @@ class Teacher:
     def cfg(self) -> Config:
         """The whole config, ``data_preprocessor`` inside ``model``."""
         if self._cfg is None:
-            self._cfg = read_config(self.config)
+            cfg = read_config(self.config)
+            if 'model' not in cfg:
+                raise UserError(
+                    "the teacher's config has no model; expected is that of a "
+                    'training, dict(model=dict(type=...)) if it is a dict'
+                )
+            self._cfg = cfg
             if 'data_preprocessor' in self._cfg:  # as mmengine's runner does
                 self._cfg.model.setdefault(
                     'data_preprocessor', self._cfg.data_preprocessor
@@ -166,8 +177,8 @@ def _configured_classes(cfg: Config, scope: str) -> Any:
     from mmengine.registry import DATASETS
 
     data = (cfg.get('train_dataloader') or {}).get('dataset') or {}
-    while data.get('dataset'):  # repeated, balanced ...
-        data = data['dataset']
+    while inner := data.get('dataset') or (data.get('datasets') or [None])[0]:
+        data = inner  # repeated, balanced, the first of several ...
     names = (data.get('metainfo') or {}).get('classes')
     if names is None and data.get('type'):
         with DefaultScope.overwrite_default_scope(scope):

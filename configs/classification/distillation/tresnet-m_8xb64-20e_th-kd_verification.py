@@ -1,7 +1,7 @@
 # The same through the head of a TResNet-V2-L, trained by
 # tresnet-v2_l_8xb64-20e_verification.py.
-#   TEACHER=CHECKPOINT FACES=DATA python tools/train.py configs/classification/\
-#       distillation/tresnet-m_8xb64-20e_th-kd_verification.py
+#   TEACHER=CHECKPOINT FACES=DATA IDENTITIES=1000 python tools/train.py \
+#       configs/classification/distillation/tresnet-m_8xb64-20e_th-kd_verification.py
 # Not run on real data.
 _base_ = 'tresnet-m_8xb64-20e_verification.py'
 teacher = dict(

@@ -1,9 +1,8 @@
 # Do two images show the same face, or any other identity? ArcFace, TAR at FAR
 # 1e-1 to 1e-6. FACES has train/<identity>/*.jpg and val/<identity>/*.jpg; the
-# identities of val need not be those of train; num_classes is train's count.
-#   FACES=DATA python tools/train.py \
-#       configs/classification/distillation/tresnet-m_8xb64-20e_verification.py \
-#       --cfg-options model.head.num_classes=N
+# identities of val need not be those of train; IDENTITIES is train's count.
+#   FACES=DATA IDENTITIES=1000 python tools/train.py \
+#       configs/classification/distillation/tresnet-m_8xb64-20e_verification.py
 # Schedule and augmentation are our choice. Not run on real data.
 _base_ = [
     '../_base_/one-cycle.py', '../_base_/tresnet-m_in21k.py',
@@ -11,11 +10,11 @@ _base_ = [
 ]
 custom_imports = dict(
     imports=['tresnet_det', 'tresnet_det.distillation.embedding'])
-data_preprocessor = _base_.rgb_in_0_1
+data_preprocessor = dict(_base_.rgb_in_0_1, to_rgb=True)
 model = dict(
     head=dict(
         _delete_=True, type='EmbeddingArcFaceHead', in_channels=2048,
-        num_classes=1000))
+        num_classes=int('{{$IDENTITIES:1000}}')))
 pipeline = [
     dict(type='LoadImageFromFile'), dict(type='Resize', scale=(112, 112)),
     dict(type='RandomFlip', prob=0.5), dict(type='PackInputs')

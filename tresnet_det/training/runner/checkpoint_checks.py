@@ -4,12 +4,14 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 from mmengine.logging import print_log
-from torch import nn
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
 
 from ...common.errors import UserError, some
 from ...weights.files import find_state_dict, read_weights
@@ -104,11 +106,13 @@ def check_fit(
             will do, all are.
     """
     found = checkpoint.get('state_dict', checkpoint)
-    shapes = {
-        name.removeprefix('module.'): value.shape
+    found = {
+        name.removeprefix('module.'): value
         for name, value in found.items()
         if hasattr(value, 'shape')
     }
+    bare: Any = model.module if is_model_wrapper(model) else model
+    shapes = {name: value.shape for name, value in _as_taken(bare, found).items()}
     wanted = {
         name.removeprefix('module.'): value
         for name, value in model.state_dict().items()
@@ -137,6 +141,21 @@ def check_fit(
             f'are of another shape ({some(other) or "none"}). Take the config '
             'that it was trained with'
         )
+
+
+def _as_taken(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names as the model's modules take them: MMDetection's know older ones,
+    which the FCOS of its zoo have."""
+    state = dict(state)
+    for name, module in model.named_modules():
+        takes = type(module)._load_from_state_dict
+        if not takes.__module__.startswith(('torch.', 'tresnet_det.')):
+            names_only = copy(module)  # it has no weights to fill
+            names_only._parameters, names_only._buffers = {}, {}
+            names_only._load_from_state_dict(
+                state, f'{name}.' if name else '', {}, False, [], [], []
+            )
+    return state
 
 
 def check_resumable(
