@@ -89,7 +89,8 @@ def small_model(cfg):
         backbone = built.teacher.cfg.model.backbone
         if 'arch' in backbone:
             backbone.arch = ARCHS[backbone.arch]._replace(depths=(1, 1, 1, 1))._asdict()
-        built.teacher.untrained()
+    if hasattr(built, 'untrained'):
+        built.untrained()
     return built
 
 

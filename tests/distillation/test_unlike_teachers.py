@@ -51,6 +51,9 @@ def test_a_resumed_frozen_head_needs_no_file(tmp_path):
     model.init_weights()
     model.checked = True  # as the hook says when its checkpoint is resumed
     losses(model)
+    model = build(shared_head(cfg, gone))
+    model.untrained()  # costs are measured without files
+    losses(model)
     with pytest.raises(UserError, match='gone.pth does not exist'):
         losses(build(shared_head(cfg, gone)))
 

@@ -65,8 +65,8 @@ class _Detector:
                 batches.append(next(iter(Runner.build_dataloader(loader, seed=0))))
         with DefaultScope.overwrite_default_scope('mmdet'):
             self.model: BaseModel = MODELS.build(deepcopy(cfg.model))
-        if getattr(self.model, 'distils', False):
-            self.model.teacher.untrained()  # as all are
+        if hasattr(self.model, 'untrained'):
+            self.model.untrained()  # as all are
         self.model.to(device)
         self.train_batch = self.model.data_preprocessor(batches[0], True)
         self.test_batch = self.model.data_preprocessor(batches[1], False)

@@ -77,7 +77,7 @@ def step_costs(
             models[name] = MODELS.build(deepcopy(model)).to(device)
         models[name].train()
     teacher = models['distilled'].teacher
-    teacher.untrained()
+    models['distilled'].untrained()
     teacher.on(device)
     data = demo_mm_inputs(
         batch,

@@ -63,6 +63,9 @@ class SharedHead(Overlay):
             module.eval()
         return self
 
+    def untrained(self) -> None:
+        self.checked = True
+
     def training_hooks(self) -> Sequence[Hook]:
         from .hook import DistillationHook
 

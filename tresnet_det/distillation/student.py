@@ -28,7 +28,7 @@ __all__ = [
 
 @cache
 def _overlaid(mixin: type, plain: type) -> type:
-    return type(f'{mixin.__name__}{plain.__name__}', (mixin, plain), {})
+    return type(f'{mixin.__name__}{plain.__name__}', (mixin, plain), dict(plain=plain))
 
 
 class Overlay:
@@ -40,9 +40,15 @@ class Overlay:
 
     Attributes:
         scope: Where the plain class is looked up if its name has no scope.
+        plain: The class under it.
     """
 
     scope = 'mmdet'
+    plain: type
+
+    def untrained(self) -> None:
+        """Goes on without any file, to measure costs: weights are random."""
+        raise NotImplementedError
 
     def __new__(cls, detector: Any = None, **fields: Any) -> Any:
         if detector is not None and not issubclass(cls, BaseModel):
@@ -138,6 +144,10 @@ class Student(Overlay):
         from .hook import DistillationHook
 
         return [DistillationHook()] if self.distils else []
+
+    def untrained(self) -> None:
+        if self.distils:
+            self.teacher.untrained()
 
     def check_teacher(self, classes: Sequence[str] | None = None) -> None:
         """Reads the teacher, and refuses one that does not fit.
