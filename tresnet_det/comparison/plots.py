@@ -1,9 +1,11 @@
 """Pictures of a comparison: curves, and detections side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -12,11 +14,19 @@ from .evaluation import IOUS, Findings
 
 __all__ = ['plot_curves', 'plot_precision']
 
-COLOURS = ('tab:blue', 'tab:orange', 'tab:green', 'tab:red', 'tab:purple')
+
+def _coloured(
+    arms: Mapping[str, Sequence[Findings]],
+) -> Iterator[tuple[str, Sequence[Findings], Any]]:
+    """Each arm, its runs and a colour of its own."""
+    few = colormaps['tab10'].colors
+    colours = few if len(arms) <= len(few) else colormaps['turbo'].resampled(len(arms))
+    for number, (name, runs) in enumerate(arms.items()):
+        yield name, runs, colours[number] if colours is few else colours(number)
 
 
 def _lines(
-    axes: Axes, curves: Sequence[np.ndarray], colour: str, name: str, style: str
+    axes: Axes, curves: Sequence[np.ndarray], colour: Any, name: str, style: str
 ) -> None:
     """Each seed's curve, thin, and their mean where all have a value."""
     curves = [curve for curve in curves if len(curve)]
@@ -48,7 +58,7 @@ def plot_curves(
     )
     ap_axes = ap.subplots()
     train_axes, val_axes = loss.subplots(1, 2, sharey=True)
-    for (name, runs), colour in zip(arms.items(), COLOURS):
+    for name, runs, colour in _coloured(arms):
         _lines(ap_axes, [r.val_ap for r in runs], colour, name, 'o-')
         _lines(train_axes, [r.train_loss for r in runs], colour, name, '-')
         _lines(val_axes, [r.val_loss for r in runs], colour, name, 'o-')
@@ -78,7 +88,7 @@ def plot_precision(arms: Mapping[str, Sequence[Findings]], out_dir: Path) -> Pat
     figure = Figure(figsize=(12, 5), layout='constrained')
     recall = np.linspace(0, 1, 101)
     for axes, iou in zip(figure.subplots(1, len(IOUS), sharey=True), IOUS):
-        for (name, runs), colour in zip(arms.items(), COLOURS):
+        for name, runs, colour in _coloured(arms):
             curves = np.array([r.precision[iou] for r in runs])
             axes.plot(recall, curves.mean(axis=0), color=colour, label=name)
             axes.fill_between(

@@ -104,6 +104,13 @@ def _verdict(names: Sequence[str], aps: Sequence[Sequence[float]]) -> str:
     )
 
 
+def _title(names: Sequence[str]) -> str:
+    first, *others = map(as_text, names)
+    if len(others) > 1:
+        return f'{first} against {len(others)} others'
+    return ' against '.join([first, *others])
+
+
 def _runs_table(
     arms: Sequence[Sequence[Run]], found: Mapping[Run, Findings]
 ) -> list[str]:
@@ -332,7 +339,7 @@ def write_report(
     plots = out_dir / 'plots'
 
     lines = [
-        f'# {" against ".join(map(as_text, names))}',
+        f'# {_title(names)}',
         '',
         *(f'    {line}' for line in command.splitlines()),
         '',
