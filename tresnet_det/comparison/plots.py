@@ -19,10 +19,10 @@ def _coloured(
     arms: Mapping[str, Sequence[Findings]],
 ) -> Iterator[tuple[str, Sequence[Findings], Any]]:
     """Each arm, its runs and a colour of its own."""
-    few = colormaps['tab10'].colors
-    colours = few if len(arms) <= len(few) else colormaps['turbo'].resampled(len(arms))
+    few = colormaps['tab10']
+    colours = few if len(arms) <= few.N else colormaps['turbo'].resampled(len(arms))
     for number, (name, runs) in enumerate(arms.items()):
-        yield name, runs, colours[number] if colours is few else colours(number)
+        yield name, runs, colours(number)
 
 
 def _lines(
