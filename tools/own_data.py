@@ -58,6 +58,11 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument_group('what only you can know').add_argument
     add('--only', metavar='PATTERN', help='of the annotation files take these')
     add('--merge-names', action='store_true', help='two classes of one name')
+    add(
+        '--any-folder',
+        action='store_true',
+        help='names mean images in other folders than they say',
+    )
     add('--boxes-on', choices=BOXES_ON, help='where images have another size')
     return parser.parse_args()
 

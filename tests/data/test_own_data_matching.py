@@ -445,3 +445,188 @@ def test_an_archive_with_backslashes(tmp_path):
         archive.writestr('images/bad.png', (source / 'images/1.png').read_bytes())
     with pytest.raises(UserError, match=r'a\.zip/labels/bad\.txt, line 1'):
         made(tmp_path / 'a.zip', tmp_path / 'out')
+
+
+def archived(source, **more):
+    file = source.with_suffix('.zip')
+    with zipfile.ZipFile(file, 'w') as archive:
+        for path in source.rglob('*.*'):
+            archive.write(path, path.relative_to(source))
+    return file
+
+
+@pytest.mark.parametrize('copy', [True, False])
+def test_images_beside_an_archive_stay_where_they_are(tmp_path, copy):
+    """What --images names is the person's; only what was unpacked is moved."""
+    pictures = tmp_path / 'pictures'
+    for name in ('1.png', '2.png', '3.png'):
+        draw(pictures / name)
+    for word, names in (('train', ['1.png', '2.png']), ('val', ['3.png'])):
+        annotate(tmp_path / 'source', 'coco', names)
+        file = tmp_path / 'source' / 'annotations.json'
+        file.rename(file.with_name(f'{word}.json'))
+    archive = archived(tmp_path / 'source')
+    made(archive, tmp_path / 'out', images=pictures, copy=copy)
+    assert len(boxes_in(tmp_path / 'out')) == len([*pictures.iterdir()]) == 3
+    val = tmp_path / 'source' / 'val.json'
+    val.write_text(json.dumps(dict(json.loads(val.read_text()), annotations=[])))
+    with pytest.raises(UserError, match='no object'):
+        made(archived(tmp_path / 'source'), tmp_path / 'other', images=pictures)
+    assert len([*pictures.iterdir()]) == 3
+
+
+@pytest.mark.parametrize('kind', ['yolo', 'coco', 'cvat'])
+def test_previews_of_another_ending_get_no_boxes(tmp_path, kind):
+    source = tmp_path / 'source'
+    for number in range(4):
+        draw(source / 'images' / f'{number}.png')
+        draw(source / 'preview' / f'{number}.jpg')
+    names = [f'{number}.jpg' for number in range(4)]  # before images were converted
+    if kind != 'yolo':
+        names = [f'images/{name}' for name in names]
+    annotate(source, kind, names)
+    made(source, tmp_path / 'out')
+    boxed = {name for (_, name), boxes in boxes_in(tmp_path / 'out').items() if boxes}
+    assert boxed == {f'{number}.png' for number in range(4)}
+
+
+def test_two_images_of_one_label(tmp_path):
+    source = tmp_path / 'source'
+    for name in ('5.jpg', '5.png', '6.png'):
+        draw(source / 'images' / name)
+    annotate(source, 'yolo', ['5.png', '6.png'])
+    with pytest.raises(UserError, match='2 files fit: images/5.jpg, images/5.png'):
+        made(source, tmp_path / 'out')
+
+
+@pytest.mark.parametrize(
+    ('names', 'lost', 'there'),
+    [
+        (['images/1.png', 'images/2.png', 'images/3.png'], 1, 'masks/1.png'),
+        (['images/1.png', 'images/2.png', 'images/3.png'], 1, 'depth/1.jpg'),
+        (['cam/1.png', 'cam/2.png', 'cam/night/4.png'], 1, 'cam/night/1.png'),
+        (['cam/night/1.png', 'cam/night/2.png', 'cam/4.png'], 1, 'cam/1.png'),
+    ],
+)
+def test_what_is_in_another_folder_is_asked(tmp_path, names, lost, there):
+    source = tmp_path / 'source'
+    for name in (*names[1:], there):
+        draw(source / name)
+    annotate(source, 'coco', names)
+    words = rf'1 images are missing.*{names[0]} of .*\({there}\?\).*--any-folder'
+    with pytest.raises(UserError, match=words):
+        made(source, tmp_path / 'out')
+    made(source, tmp_path / 'left', skip_broken=True)
+    assert len(boxes_in(tmp_path / 'left')) == 2
+    made(source, tmp_path / 'out', any_folder=True)
+    assert len(boxes_in(tmp_path / 'out')) == 3
+
+
+@pytest.mark.parametrize('kind', ['voc', 'labelme'])
+def test_two_files_of_one_image(tmp_path, kind):
+    source = tmp_path / 'source'
+    names = ['1.png', '2.png', '3.png']
+    for name in names:
+        draw(source / 'images' / name)
+    annotate(source, kind, names)
+    file = next(p for p in source.rglob('1.*') if p.suffix in ('.xml', '.json'))
+    (source / 'old').mkdir()
+    shutil.copy(file, source / 'old')
+    with pytest.raises(UserError, match='are both of the image images/1.png'):
+        made(source, tmp_path / 'out')
+
+
+def test_lists_count_more_than_what_a_folder_is_called(tmp_path):
+    """Of VOC's classes one is called train."""
+    source = tmp_path / 'source'
+    names = ['cat/1.png', 'cat/2.png', 'train/3.png', 'train/4.png']
+    for name in names:
+        draw(source / 'JPEGImages' / name)
+    annotate(source, 'voc', names)
+    main = source / 'ImageSets' / 'Main'
+    main.mkdir(parents=True)
+    (main / 'train.txt').write_text('1\n3\n')
+    (main / 'val.txt').write_text('2\n4\nnowhere\n')
+    told = made(source, tmp_path / 'out')
+    assert {*boxes_in(tmp_path / 'out')} == {
+        *(('train', f'{n}.png') for n in (1, 3)),
+        *(('val', f'{n}.png') for n in (2, 4)),
+    }
+    assert '1 names in lists have no image here' in told
+
+
+@pytest.mark.parametrize(
+    'above', ['/home/dev/project/images/', r'D:\test_project\pictures' + '\\', '']
+)
+def test_words_in_foreign_paths_are_no_splits(tmp_path, above):
+    source = tmp_path / 'source'
+    folder = source / ('images' if above else 'dev_board')
+    for number in range(4):
+        draw(folder / f'{number}.png')
+    draw(source / 'lab' / 'spare.png')
+    for word, numbers in (('train', (0, 1)), ('val', (2, 3))):
+        annotate(source, 'coco', [f'{above}{n}.png' for n in numbers])
+        (source / 'annotations.json').rename(source / f'{word}.json')
+    assert 'the splits of the source' in made(source, tmp_path / 'out')
+    assert sorted(s for s, _ in boxes_in(tmp_path / 'out')) == [
+        *['train'] * 2,
+        *['val'] * 2,
+    ]
+
+
+@pytest.mark.parametrize('inside', [True, False])
+def test_data_yaml_with_images_elsewhere(tmp_path, inside):
+    source = tmp_path / 'source'
+    images = (source if inside else tmp_path / 'else') / 'images'
+    names = ['a/1.png', 'a/2.png', 'b/3.png']
+    for name in names:
+        draw(images / name)
+    annotate(source, 'yolo', names)
+    (source / 'data.yaml').write_text('names: [a]\ntrain: images/a\nval: images/b')
+    told = made(source, tmp_path / 'out', images=images)
+    assert 'the splits of the source' in told
+    assert len(boxes_in(tmp_path / 'out')) == 3
+
+
+def test_a_folder_anywhere_in_the_path_counts(tmp_path):
+    source = tmp_path / 'source'
+    names = [f'cam_{c}/{n}.png' for c in 'ab' for n in range(2)]
+    for name in names:
+        camera, _, last = name.partition('/')
+        draw(source / camera / 'images' / last)
+    annotate(source, 'coco', names)
+    made(source, tmp_path / 'out')
+    content = [
+        json.loads((tmp_path / 'out' / 'annotations' / f'{s}.json').read_text())
+        for s in ('train', 'val')
+    ]
+    x = {
+        image['file_name']: annotation['bbox'][0]
+        for each in content
+        for image, annotation in zip(each['images'], each['annotations'])
+    }
+    assert sum(x.values()) == 1 + 2 + 3 + 4 and len(boxes_in(tmp_path / 'out')) >= 3
+
+
+def test_paths_of_two_machines(tmp_path):
+    source = tmp_path / 'source'
+    names = [f'/home/anna/images/{n}.png' for n in range(2)]
+    names += [rf'D:\Fotos\{n}.png' for n in range(2, 4)]
+    for number in range(4):
+        draw(source / 'images' / f'{number}.png')
+    annotate(source, 'coco', names)
+    made(source, tmp_path / 'out')
+    assert len(boxes_in(tmp_path / 'out')) == 4
+
+
+def test_a_date_is_no_mark_of_an_upload(tmp_path):
+    source = tmp_path / 'source'
+    for name in ('img/001.jpg', 'img/20240102-002.jpg', 'img/20240102-003.jpg'):
+        draw(source / name)
+    tasks = [
+        dict(data=dict(image=f'img/20240102-00{n}.jpg'), annotations=[dict(result=[])])
+        for n in (1, 2, 3)
+    ]
+    (source / 'a.json').write_text(json.dumps(tasks))
+    with pytest.raises(UserError, match='1 images are missing.*20240102-001.jpg'):
+        made(source, tmp_path / 'out')

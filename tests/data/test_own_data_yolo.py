@@ -59,7 +59,9 @@ DIVIDED = {'train': ['1.png', '2.png'], 'val': ['3.png', '4.png']}
         ('./images/one', '../images/two'),
         ('/home/bob/set/images/one', '/home/bob/set/images/two'),
         (r'C:\bob\set\images\one', r'C:\bob\set\images\two'),
-        ('/data/train/one', '/data/train/images/two'),  # see below
+        ('/data/train/images/one', '/data/train/images/two'),
+        ('/home/dev/set/images/one', '/home/dev/set/images/two'),
+        ('/train/one', '/val/images/two'),  # see below
         ('images', 'images/two'),
         ('set/images/one', 'two'),
         ('first.txt', '/home/bob/second.txt'),
@@ -73,7 +75,7 @@ def test_splits_of_data_yaml(tmp_path, train, val):
         first_txt='images/one/1.png\nimages/one/2.png\n',
         second_txt='3.png\n4.png\n',
     )
-    if train in ('/data/train/one', 'set/images/one'):
+    if train in ('/train/one', 'set/images/one'):
         # What names a split is not here, or 'set': the images may be others'.
         _, told = splits(source, tmp_path / 'out')
         assert 'drawn from seed 0' in told

@@ -112,5 +112,7 @@ def read_source(tree: Tree, **options: Any) -> Found:
             f'image. Name the folder of the images with --images{tree.unread}'
         )
     found = FORMATS[name](files, tree, **(options if name == 'COCO' else {}))
-    found.hint = tree.unread
+    if found.doubts:
+        found.hint = '. If the images in other folders are meant, add --any-folder'
+    found.hint += tree.unread
     return found

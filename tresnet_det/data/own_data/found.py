@@ -53,6 +53,7 @@ class Found:
         pictures: In the order of the annotations.
         changes: What was mended or left out, in words, and how often.
         lost: Annotations whose image is not there, in words.
+        doubts: Some names lead to images in other folders.
         hint: What to say where images are missing.
         leaks: Images that look alike in two splits, in words.
     """
@@ -62,6 +63,7 @@ class Found:
     pictures: list[Picture] = field(default_factory=list)
     changes: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
+    doubts: bool = False
     hint: str = ''
     leaks: list[str] = field(default_factory=list)
 

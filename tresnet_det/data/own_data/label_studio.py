@@ -66,7 +66,8 @@ def read_label_studio(files: list[Path], tree: Tree) -> Found:
                 found.changes['tasks without an annotation were left out'] += 1
                 continue
             boxes = [b for entry in objects for b in _boxes(entry, where, found)]
-            before = _UPLOADED.sub('', name.rpartition('/')[2])
+            folder, _, last = name.rpartition('/')
+            before = _UPLOADED.sub('', last) if 'upload' in folder else ''
             entries.append(
                 Entry(Name(name, file, split, before), boxes, fractions=True)
             )

@@ -44,6 +44,7 @@ class Options:
     only: str | None = None
     merge_names: bool = False
     skip_broken: bool = False
+    any_folder: bool = False
     boxes_on: str | None = None
 
 
@@ -105,13 +106,13 @@ def make_own_data(
     remove_unfinished(out.parent, glob.escape(out.name))
     with written_whole(out) as part:
         part.mkdir(parents=True)
-        folder, how = source, 'copy' if options.copy else 'link'
+        folder = source
         if source.is_file():
-            folder, how = part.parent / 'unpacked', 'move'
+            folder = part.parent / 'unpacked'
             unpack(source, folder, progress(f'unpacking {source.name}', _size(source)))
         try:
             found = read_source(
-                Tree(folder, options.only, options.images),
+                Tree(folder, options.only, options.images, options.any_folder),
                 merge_names=options.merge_names,
             )
             as_seen(found, options.boxes_on, options.skip_broken)
@@ -125,6 +126,12 @@ def make_own_data(
             options.alike,
             lambda count: progress('looking for images that look alike', count),
         )
+
+        def how(image: Path) -> str:
+            if folder != source and image.is_relative_to(folder):
+                return 'move'  # what was unpacked, never what --images names
+            return 'copy' if options.copy else 'link'
+
         splits = write_splits(found, part, how, info, progress)
         texts = config_texts(
             part / 'annotations' / 'train.json',

@@ -5,8 +5,9 @@ could take the image of the same name in another folder; together they show
 that this folder belongs to others, and that two of them claim one file.
 """
 
+import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from ...common.errors import UserError, some
 from .found import Box, Found, Picture
 from .tree import Tree, key, split_of
 
-__all__ = ['Entry', 'Name', 'matched', 'place']
+__all__ = ['Entry', 'Match', 'Name', 'matched', 'place']
 
 
 class Name(NamedTuple):
@@ -28,6 +29,7 @@ class Name(NamedTuple):
         other: What it may be called instead.
         own: The annotation file is of this image alone and named as it is,
             which counts where ``text`` leads nowhere.
+        listed: It is in a list of a split, whatever its folder is called.
     """
 
     text: str
@@ -35,6 +37,7 @@ class Name(NamedTuple):
     split: str = ''
     other: str = ''
     own: bool = False
+    listed: bool = False
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -69,10 +72,12 @@ def place(
     Raises:
         UserError: See `matched`.
     """
-    files = matched(tree, [entry.name for entry in entries])
-    for (name, boxes, size, fractions), file in zip(entries, files):
+    matches = matched(tree, [entry.name for entry in entries])
+    for (name, boxes, size, fractions), match in zip(entries, matches):
+        file = match.file
         if file is None:
-            found.lost.append(f'{name.text} of {tree.relative(name.beside)}')
+            found.lost.append(match.lost(tree, f'{name.text} of '))
+            found.doubts |= match.doubted is not None
             continue
         last = PurePosixPath(name.text.replace('\\', '/')).name
         if Path(last).suffix and file.name not in (last, name.other):
@@ -82,14 +87,33 @@ def place(
             found.pictures.append(Picture(file, boxes, size, split, fractions))
 
 
-def matched(tree: Tree, names: Sequence[Name]) -> list[Path | None]:
-    """The image of each name, wherever it lies in the source; None if lost.
+class Match(NamedTuple):
+    """What a name leads to.
+
+    Attributes:
+        name: It.
+        file: The image; None if it is lost.
+        doubted: One that is there, in another folder than the name says.
+    """
+
+    name: Name
+    file: Path | None
+    doubted: Path | None = None
+
+    def lost(self, tree: Tree, words: str) -> str:
+        """What is lost, for messages."""
+        there = f' ({tree.relative(self.doubted)}?)' if self.doubted else ''
+        return f'{words}{tree.relative(self.name.beside)}{there}'
+
+
+def matched(tree: Tree, names: Sequence[Name]) -> list[Match]:
+    """The image of each name, wherever it lies in the source.
 
     Of several images it is the one whose folders agree best with the name,
     then with the split, then with the annotation file's own folders. One in the
-    folder of another split is none, unless the name leads into it, nor is one
-    in a folder that belongs to other names. Of different names for one image
-    the nearest gets it.
+    folder of another split is none, unless the name leads into it. One in
+    another folder than the name says is doubted where folders tell images
+    apart. Of different names for one image the nearest gets it.
 
     Args:
         tree: The source.
@@ -99,57 +123,77 @@ def matched(tree: Tree, names: Sequence[Name]) -> list[Path | None]:
         UserError: Several images fit a name equally well, or several names an
             image; or a file's content and its own name lead to two images.
     """
-    files = [_image_of(tree, name) for name in names]
-    folders = {part for image in tree.images for part in _folders(tree, image)}
-    by_text, by_place = _Folders(folders), _Folders(folders)
-    for name in names:
-        by_text.add(name.parts[:-1])
-        by_place.add(_folders(tree, name.beside))
-    for place, (name, file) in enumerate(zip(names, files)):
-        if file is None:
-            continue
-        here, wanted = _folders(tree, file), name.parts[:-1]
-        there = _folders(tree, name.beside)
-        if (
-            by_text.first_differ(here, wanted)
+    shared = _shared([name.parts[:-1] for name in names])
+    files = [_image_of(tree, name, shared) for name in names]
+    doubted = {} if tree.any_folder else _doubted(tree, names, files)
+    files = [None if place in doubted else file for place, file in enumerate(files)]
+    files = _one_to_one(tree, names, files)
+    return [
+        Match(name, file, doubted.get(place))
+        for place, (name, file) in enumerate(zip(names, files))
+    ]
+
+
+def _shared(folders: Sequence[Sequence[str]]) -> int:
+    """How many first folders all have: /home/dev divides nothing."""
+    if not folders:
+        return 0
+    return len(os.path.commonprefix([list(each) for each in folders]))
+
+
+def _doubted(
+    tree: Tree, names: Sequence[Name], files: Sequence[Path | None]
+) -> dict[int, Path]:
+    """Places of names, and the images in other folders that they lead to."""
+    found = [(place, file) for place, file in enumerate(files) if file is not None]
+    named = {part for name in names for part in name.parts[:-1]}
+    beside = {part for name in names for part in _folders(tree, name.beside)}
+    groups: dict[tuple, list[int]] = defaultdict(list)
+    agreement: dict[int, int] = {}
+    for place, file in found:
+        name, here = names[place], _folders(tree, file)
+        wanted, own = name.parts[:-1], _folders(tree, name.beside)
+        groups[wanted, () if wanted else (*own,)].append(place)
+        agreement[place] = (
+            _common(reversed(here), reversed(wanted))
             if wanted
-            else by_place.differ(here, there)
+            else max(_common(iter(here), iter(own)), _common(here[::-1], own[::-1]))
+        )
+    best = {key: max(agreement[p] for p in places) for key, places in groups.items()}
+    unique = _unique(tree, names)
+    doubted = {}
+    for place, file in found:
+        here, wanted = _folders(tree, file), names[place].parts[:-1]
+        beside_it = () if wanted else (*_folders(tree, names[place].beside),)
+        if (
+            # Others with this folder lie in it, or nearer.
+            agreement[place] < best[wanted, beside_it]
+            # A folder that others have: cam0 for cam1, or for none.
+            or not unique
+            and (
+                _is_of_others(here, wanted or beside_it, named if wanted else beside)
+                or (not wanted and named & {*here})
+            )
         ):
-            files[place] = None
-    return _one_to_one(tree, names, files)
+            doubted[place] = file
+    return doubted
 
 
-class _Folders:
-    """The folders that names have, which tell of another image where they differ.
+def _unique(tree: Tree, names: Sequence[Name]) -> bool:
+    """Whether images can be told apart without their folders."""
+    lasts = {(name.parts[-1:], name.parts) for name in names}
+    stems = [key(image.stem) for image in tree.images]
+    return len({last for last, _ in lasts}) == len(lasts) and (
+        len({*stems}) == len(stems)
+    )
 
-    An image's folder does if other names have it, and a name's if images are there
-    and not all names have it: cam0 for cam1. 'imgs' for 'images' tells nothing.
-    """
 
-    def __init__(self, of_images: set[str]) -> None:
-        self.of_images = of_images
-        self.of_names: set[str] = set()
-        self.of_all_names: set[str] | None = None
-
-    def add(self, folders: Sequence[str]) -> None:
-        self.of_names.update(folders)
-        every = self.of_all_names
-        self.of_all_names = {*folders} if every is None else every & {*folders}
-
-    def differ(self, here: Sequence[str], wanted: Sequence[str]) -> bool:
-        strange, lacking = {*here} - {*wanted}, {*wanted} - {*here}
-        if not (strange and lacking):
-            return False
-        telling = self.of_images - (self.of_all_names or set())
-        return bool(strange & self.of_names or lacking & telling)
-
-    def first_differ(self, here: Sequence[str], wanted: Sequence[str]) -> bool:
-        """Of the first two that differ, from the end; an order tells nothing."""
-        for is_, should in zip(reversed(here), reversed(wanted)):
-            if is_ != should:
-                elsewhere = is_ in wanted or should in here
-                return not elsewhere and self.differ([is_], [should])
-        return False
+def _is_of_others(
+    here: Sequence[str], wanted: Sequence[str], of_names: set[str]
+) -> bool:
+    strange = [part for part in here if part not in wanted]
+    lacking = [part for part in wanted if part not in here]
+    return bool(strange and lacking and of_names.intersection(strange))
 
 
 def _one_to_one(
@@ -160,6 +204,13 @@ def _one_to_one(
         if file is not None:
             claims[file].append(place)
     for file, places in claims.items():
+        own = [names[place].beside for place in places if names[place].own]
+        if len(own) > 1:
+            raise UserError(
+                f'{tree.relative(own[0])} and {tree.relative(own[1])} are both of the '
+                f'image {tree.relative(file)}. Leave only one of them there, in a copy '
+                'of the source'
+            )
         if len({names[place].parts for place in places}) == 1:
             continue  # entries of one image, whose boxes are put together
         nearness = {place: _nearness(tree, names[place], file) for place in places}
@@ -182,19 +233,19 @@ def _nearness(tree: Tree, name: Name, file: Path) -> tuple[Any, ...]:
     last = PurePosixPath(name.text.replace('\\', '/')).name
     return (
         last == file.name,
-        key(last) == key(file.name),
+        key(last) in (key(file.name), key(file.stem)),
         _common(reversed(_folders(tree, file)), reversed(name.parts[:-1])),
     )
 
 
-def _image_of(tree: Tree, name: Name) -> Path | None:
-    file = _image(tree, name)
+def _image_of(tree: Tree, name: Name, shared: int) -> Path | None:
+    file = _image(tree, name, shared)
     if file is None and name.other:
-        file = _image(tree, name._replace(text=name.other))
+        file = _image(tree, name._replace(text=name.other), shared)
     stem = name.beside.stem
     if not name.own or (file is not None and key(file.stem) == key(stem)):
         return file
-    own = _image(tree, name._replace(text=stem))
+    own = _image(tree, name._replace(text=stem), shared)
     if file is not None and own is not None:
         raise UserError(
             f'{name.beside} says that its image is {name.text!r}, but an image with '
@@ -205,15 +256,15 @@ def _image_of(tree: Tree, name: Name) -> Path | None:
     return file or own
 
 
-def _image(tree: Tree, name: Name) -> Path | None:
+def _image(tree: Tree, name: Name, shared: int) -> Path | None:
     """The image that fits one name best, whatever the others are."""
     if not name.parts:
         return None
     wanted, last = name.parts[:-1], name.parts[-1]
     found = tree.images_named(last)
-    split = split_of(PurePosixPath(*wanted)) or name.split
-    if split:
-        found = [file for file in found if tree.split_of(file.parent) in ('', split)]
+    split = split_of(PurePosixPath(*wanted[shared:])) or name.split
+    if split and not name.listed:
+        found = [file for file in found if _may_be_of(tree, file, split, wanted)]
     if len(found) < 2:
         return found[0] if found else None
     stem = PureWindowsPath(name.text).stem
@@ -222,6 +273,8 @@ def _image(tree: Tree, name: Name) -> Path | None:
         here, own = _folders(tree, file), _folders(tree, name.beside)
         return (
             _common(reversed(here), reversed(wanted)),
+            len({*here} & {*wanted}),
+            file.name == name.text.replace('\\', '/').rpartition('/')[2],
             bool(name.split) and tree.split_of(file.parent) == name.split,
             _common(iter(here), iter(own)),
             _common(reversed(here), reversed(own)),
@@ -239,11 +292,20 @@ def _image(tree: Tree, name: Name) -> Path | None:
     return fitting[0]
 
 
+def _may_be_of(tree: Tree, file: Path, split: str, wanted: Sequence[str]) -> bool:
+    """Whether an image lies in no other split's folder, or the name leads into it."""
+    if tree.split_of(file.parent) in ('', split):
+        return True
+    here = _folders(tree, file)
+    agreed = _common(reversed(here), reversed(wanted))
+    return bool(split_of(PurePosixPath(*here[len(here) - agreed :])))
+
+
 def _folders(tree: Tree, file: Path) -> list[str]:
     return [key(part) for part in tree.relative(file).parts[:-1]]
 
 
-def _common(one: Iterator[str], other: Iterator[str]) -> int:
+def _common(one: Iterable[str], other: Iterable[str]) -> int:
     count = 0
     for a, b in zip(one, other):
         if a != b:

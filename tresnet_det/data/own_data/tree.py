@@ -22,11 +22,10 @@ _SPLITS = {
     'val': 'val',
     'valid': 'val',
     'validation': 'val',
-    'dev': 'val',
-    'eval': 'val',
     'test': 'test',
     'testing': 'test',
 }
+_WHOLE = ('dev', 'eval')  # 'dev_board' is no split
 
 
 def split_of(path: PurePosixPath | Path) -> str:
@@ -36,6 +35,8 @@ def split_of(path: PurePosixPath | Path) -> str:
         path: Relative to the source; the last part that names a split counts.
     """
     for part in reversed(path.parts):
+        if Path(part).stem.lower() in _WHOLE:
+            return 'val'
         for word in re.split(r'[\W_]+', part.lower()):
             found = _SPLITS.get(word.rstrip('0123456789'))
             if found:
@@ -56,12 +57,17 @@ class Tree:
         only: Of the annotation files take those alone that fit this pattern;
             what else is read, names of classes or lists, is there nevertheless.
         images: Where the images lie if not in ``root``.
+        any_folder: Names mean images in other folders than they say.
     """
 
     def __init__(
-        self, root: Path, only: str | None = None, images: Path | None = None
+        self,
+        root: Path,
+        only: str | None = None,
+        images: Path | None = None,
+        any_folder: bool = False,
     ) -> None:
-        self.root, self.only = root, only
+        self.root, self.only, self.any_folder = root, only, any_folder
         files = [*_files(root)]
         self.images = [f for f in files if f.suffix.lower() in IMAGES]
         self.others = [f for f in files if f.suffix.lower() not in IMAGES]
@@ -129,15 +135,25 @@ class Tree:
             listed[by(file)].append(file)
         return listed
 
+    def folders(self, image: Path) -> tuple[str, ...]:
+        """The folders of an image, that of ``images`` itself included."""
+        top = self.image_root
+        if top == self.root:
+            return self.relative(image).parts[:-1]
+        if top.is_relative_to(self.root):
+            return image.relative_to(self.root).parts[:-1]
+        return (top.name, *self.relative(image).parts[:-1])
+
     def images_named(self, name: str) -> list[Path]:
-        """The images of this name; else of this name before the ending.
+        """The images of this name, whatever their ending.
 
         Args:
-            name: With its ending, with another, or without.
+            name: With its ending, with that of another format, or without.
         """
-        stem = key(PureWindowsPath(name).stem)
-        found = self._by_name.get(key(name)) or self._by_stem.get(key(name))
-        return found or self._by_stem.get(stem) or []
+        path = PureWindowsPath(name)
+        ending = path.suffix.lower() in (*IMAGES, *_UNREAD)
+        stem = path.stem if ending else name
+        return self._by_stem.get(key(stem)) or self._by_name.get(key(name)) or []
 
     def has_image(self, name: str) -> bool:
         """Whether an image has this name, with its ending or without."""

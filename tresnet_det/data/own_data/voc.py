@@ -82,7 +82,7 @@ def read_voc(files: list[Path], tree: Tree) -> Found:
                 _size(root),
             )
         )
-    place(entries, tree, found, _listed(tree))
+    place(entries, tree, found, _listed(tree, found))
     found.classes = sorted({b.label for p in found.pictures for b in p.boxes})
     images = [image for image in tree.images if not {*image.parts} & {*_PIXELS}]
     found.count_unused(images, 'have no XML file')
@@ -110,7 +110,7 @@ def _size(root: Element) -> tuple[int, int] | None:
     return (width, height) if width > 0 and height > 0 else None
 
 
-def _listed(tree: Tree) -> dict[Path, set[str]]:
+def _listed(tree: Tree, found: Found) -> dict[Path, set[str]]:
     """Image -> its splits, as ImageSets/Main/train.txt and others say.
 
     The lists for segmentation count only where Main has none, and trainval.txt
@@ -123,14 +123,16 @@ def _listed(tree: Tree) -> dict[Path, set[str]]:
     if not stems & {'train', 'val'}:
         splits['trainval'] = 'train'
     names = [
-        Name(line, file, splits[file.stem], _FLAG.sub('', line))
+        Name(line, file, splits[file.stem], _FLAG.sub('', line), listed=True)
         for file in lists
         if file.stem in splits
         for line in lines_of(file)
     ]
     listed: dict[Path, set[str]] = {}
     # Their own folders, 'ImageSets/Main', say nothing of images.
-    for name, image in zip(names, matched(tree, names)):
-        if image:
-            listed.setdefault(image, set()).add(name.split)
+    for match in matched(tree, names):
+        if match.file:
+            listed.setdefault(match.file, set()).add(match.name.split)
+        what = 'names in lists have no image here and were passed over'
+        found.changes[what] += match.file is None
     return listed

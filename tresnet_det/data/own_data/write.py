@@ -28,7 +28,7 @@ class Written(NamedTuple):
 def write_splits(
     found: Found,
     folder: Path,
-    how: str,
+    how: Callable[[Path], str],
     info: dict,
     progress: Callable[[str, int], Callable[[], None]],
 ) -> dict[str, Written]:
@@ -37,7 +37,7 @@ def write_splits(
     Args:
         found: Each picture with a split, its size, and boxes in pixels.
         folder: To write into.
-        how: To place images, see ``place_image``.
+        how: To place an image, see ``place_image``.
         info: To be known again by.
         progress: See ``make_own_data``.
 
@@ -66,7 +66,8 @@ def write_splits(
         check_annotations(content, f'{split}.json', test_mode=True)
         write_annotations(folder / 'annotations' / f'{split}.json', content, info)
         for picture in pictures:
-            place_image(picture.file, folder / split / names[picture], how)
+            target = folder / split / names[picture]
+            place_image(picture.file, target, how(picture.file))
             step()
         names_of = {c['id']: c['name'] for c in content['categories']}
         objects = Counter(names_of[a['category_id']] for a in content['annotations'])

@@ -3,6 +3,7 @@
 Ultralytics', Roboflow's and CVAT's exports of it, and Darknet's own.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -87,10 +88,12 @@ def read_yolo(files: list[Path], tree: Tree) -> Found:
     listed, missing = _listed(tree, content, found)
     labels = label_files(tree)
     labelled: dict[Path, Path] = {}
-    for file, image in zip(labels, matched(tree, [_name(f, tree) for f in labels])):
+    for file, match in zip(labels, matched(tree, [_name(f, tree) for f in labels])):
+        image = match.file
         if image is None and file.stem not in missing and file in files:
             if any(map(_is_object, lines_of(file))) or not lines_of(file):
-                missing[file.stem] = f'the image of {tree.relative(file)}'
+                missing[file.stem] = match.lost(tree, 'the image of ')
+                found.doubts |= match.doubted is not None
             else:
                 found.changes['text files are no labels and were passed over'] += 1
         if image is None:
@@ -247,15 +250,13 @@ def _yaml(file: Path) -> dict:
 
 
 def _name(label: Path, tree: Tree) -> Name:
-    """The image's, where Ultralytics looks for it, without its true ending."""
+    """The image's, where Ultralytics looks for it, without its ending."""
     parts = list(tree.relative(label).with_suffix('').parts)
     for place in reversed(range(len(parts) - 1)):
         if parts[place] == 'labels':
             parts[place] = 'images'
             break
-    # a.txt, or a.png.txt: then the ending is known.
-    ending = '' if Path(parts[-1]).suffix.lower() in IMAGES else '.jpg'
-    return Name('/'.join(parts) + ending, label, tree.split_of(label.parent))
+    return Name('/'.join(parts), label, tree.split_of(label.parent))
 
 
 def _listed(
@@ -271,13 +272,17 @@ def _listed(
     lists = {f: split for f in texts if (split := split_of(Path(f.name)))}
     depths: dict[Path, int] = {}
     listed: dict[Path, set[str]] = defaultdict(set)
-    for split, name in _entries(tree, content):
+    entries = [*_entries(tree, content)]
+    shared = 0
+    if len({name for _, name in entries}) > 1:
+        shared = len(os.path.commonprefix([list(name.parts) for _, name in entries]))
+    for split, name in entries:
         if name.suffix == '.txt':
             here = [f for f in texts if f.name == name.name]
             lists |= dict.fromkeys(here, split)
             there = bool(here)
         else:
-            below = _below(tree, name)
+            below = _below(tree, name, shared)
             for image, depth in below.items():
                 if depth > depths.get(image, -1):  # a folder within another's
                     listed[image].clear()
@@ -288,9 +293,14 @@ def _listed(
         found.changes[
             'folders or lists of data.yaml have no image here and were passed over'
         ] += not there
-    names = [Name(line, f, split) for f, split in lists.items() for line in lines_of(f)]
+    names = [
+        Name(line, f, split, listed=True)
+        for f, split in lists.items()
+        for line in lines_of(f)
+    ]
     missing = {}
-    for called, file in zip(names, matched(tree, names)):
+    for match in matched(tree, names):
+        called, file = match.name, match.file
         if file:
             if file in depths:  # a list counts more than a folder
                 listed[file].clear()
@@ -298,7 +308,8 @@ def _listed(
             listed[file].add(called.split)
         elif PurePosixPath(called.text).suffix.lower() in IMAGES:
             stem = PurePosixPath(called.text.replace('\\', '/')).stem
-            missing[stem] = f'{called.text} of {tree.relative(called.beside)}'
+            missing[stem] = match.lost(tree, f'{called.text} of ')
+            found.doubts |= match.doubted is not None
     return {image: splits for image, splits in listed.items() if splits}, missing
 
 
@@ -316,7 +327,7 @@ def _entries(tree: Tree, content: dict) -> Iterator[tuple[str, PurePosixPath]]:
                 yield split, PurePosixPath(str(entry).replace('\\', '/'))
 
 
-def _below(tree: Tree, name: PurePosixPath) -> dict[Path, int]:
+def _below(tree: Tree, name: PurePosixPath, shared: int) -> dict[Path, int]:
     """Image below a folder that data.yaml names -> the depth of that folder.
 
     Of a whole path, maybe of another machine, the last folders count: as many as
@@ -325,12 +336,16 @@ def _below(tree: Tree, name: PurePosixPath) -> dict[Path, int]:
     wanted = [part for part in name.parts if part not in ('..', '.', '/')]
     whole = name.is_absolute() or PureWindowsPath(str(name)).is_absolute()
     for cut in range(len(wanted) if whole else min(len(wanted), 1)):
-        above, last = wanted[:cut], wanted[cut:]
+        # What all entries have above tells nothing: /home/dev.
+        above, last = (
+            name.parts[shared : len(name.parts) - len(wanted) + cut],
+            wanted[cut:],
+        )
         if split_of(Path(*above)) and not split_of(Path(*last)):
             break
         depths = {}
         for image in tree.images:
-            folders = list(tree.relative(image).parts[:-1])
+            folders = list(tree.folders(image))
             for depth in range(len(last), len(folders) + 1):
                 if folders[depth - len(last) : depth] == last:
                     depths[image] = depth
