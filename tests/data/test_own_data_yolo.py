@@ -150,3 +150,20 @@ def test_what_is_no_label_and_what_lost_its_image(tmp_path):
     there, told = splits(source, tmp_path / 'out', skip_broken=True)
     assert there == DIVIDED
     assert '1 text files are no labels and were passed over' in told
+
+
+def test_one_set_for_val_and_test(tmp_path):
+    yaml = 'names: [a, b]\ntrain: images/one\nval: images/two\ntest: images/two'
+    there, _ = splits(made(tmp_path / 'set', FOUR, yaml), tmp_path / 'out')
+    assert there == DIVIDED
+
+
+def test_endings_within_names(tmp_path):
+    source = made(tmp_path / 'set', ['images/b.png', 'images/d.JPG.png'])
+    (source / 'labels' / 'd.JPG.txt').write_text('1 .5 .5 .2 .2')
+    make_own_data(source, tmp_path / 'out', Options(alike=True))
+    found = {name: boxes for (_, name), boxes in boxes_in(tmp_path / 'out').items()}
+    assert {n: [label for label, _ in boxes] for n, boxes in found.items()} == {
+        'b.png': ['a'],
+        'd.JPG.png': ['b'],
+    }

@@ -153,7 +153,8 @@ class Tree:
         path = PureWindowsPath(name)
         ending = path.suffix.lower() in (*IMAGES, *_UNREAD)
         stem = path.stem if ending else name
-        return self._by_stem.get(key(stem)) or self._by_name.get(key(name)) or []
+        found = [*self._by_stem.get(key(stem), ()), *self._by_stem.get(key(name), ())]
+        return [*dict.fromkeys(found)]
 
     def has_image(self, name: str) -> bool:
         """Whether an image has this name, with its ending or without."""

@@ -310,6 +310,9 @@ def _listed(
             stem = PurePosixPath(called.text.replace('\\', '/')).stem
             missing[stem] = match.lost(tree, f'{called.text} of ')
             found.doubts |= match.doubted is not None
+    for splits in listed.values():
+        if splits == {'val', 'test'}:  # one set for both, as people write
+            splits.remove('test')
     return {image: splits for image, splits in listed.items() if splits}, missing
 
 
