@@ -132,7 +132,7 @@ def test_messages(tmp_path):
     with pytest.raises(UserError, match="the teacher's config has no model"):
         losses(build(student(cfg, dict(given, config=cfg))))
     with pytest.raises(UserError, match="checkpoint is ''; expected is a path"):
-        build(student(cfg, dict(given, checkpoint='')))
+        losses(build(student(cfg, dict(given, checkpoint=''))))
     figures = (0.12345, 3, [1.0, 2.0], torch.ones(2))
     assert [_shown(value) for value in figures] == [
         *('0.1235', '3', '[1.0, 2.0]', 'tensor([1., 1.])')

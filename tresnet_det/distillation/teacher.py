@@ -62,11 +62,6 @@ class Teacher:
         checkpoint: str | Path,
         shuffle_head: bool = False,
     ) -> None:
-        if not checkpoint:
-            raise UserError(
-                f"the teacher's checkpoint is {checkpoint!r}; expected is a path, an "
-                'address or timm://NAME'
-            )
         self.config = config
         self.checkpoint = checkpoint
         self.shuffle_head = shuffle_head
@@ -146,6 +141,11 @@ class Teacher:
         return None if names is None else tuple(names)
 
     def _read(self) -> BaseModel:
+        if not self.checkpoint:
+            raise UserError(
+                f"the teacher's checkpoint is {self.checkpoint!r}; expected is a path, "
+                'an address or timm://NAME'
+            )
         path = fetch(
             self.checkpoint
             if isinstance(self.checkpoint, (str, Path))
