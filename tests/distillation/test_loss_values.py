@@ -165,6 +165,9 @@ def test_of_predictors_after_the_students_own_towers(kind, tmp_path):
 def test_of_two_stages(tmp_path):
     """An RPN is a dense head; box heads are compared where the proposals are."""
     model, teacher = pair('faster', tmp_path, 32)
+    with torch.no_grad():  # sure of classes, each of its own
+        for each, factor in ((model, -20), (teacher, 20)):
+            each.roi_head.bbox_head.fc_cls.weight.mul_(factor)
     own_maps, maps = maps_of(model, teacher)
     with torch.no_grad():
         told = teacher.rpn_head(maps)

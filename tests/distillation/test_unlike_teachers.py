@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from small_pairs import (
 
 from tresnet_det import UserError
 from tresnet_det.deployment.supported import check_supported
-from tresnet_det.distillation.hook import _shown
+from tresnet_det.distillation.hook import DistillationHook, _shown
 from tresnet_det.distillation.teacher import Teacher
 from tresnet_det.training.runner.checkpoint_checks import check_fit
 from tresnet_det.weights.formats import CheckpointError
@@ -56,6 +57,25 @@ def test_a_resumed_frozen_head_needs_no_file(tmp_path):
     losses(model)
     with pytest.raises(UserError, match='gone.pth does not exist'):
         losses(build(shared_head(cfg, gone)))
+
+
+def test_a_hook_takes_the_head_and_compares_names(tmp_path):
+    cfg = detector('fcos')
+    given = write_teacher(tmp_path / 's.pth', cfg, dataset_meta=dict(classes='abc'))
+    for names, iteration in (('abc', 0), ('acb', 0), ('acb', 5)):
+        model = build(shared_head(cfg, given))
+        data = SimpleNamespace(metainfo=dict(classes=tuple(names)))
+        runner = SimpleNamespace(
+            model=model, iter=iteration, train_dataloader=SimpleNamespace(dataset=data)
+        )
+        if (names, iteration) == ('acb', 0):
+            with pytest.raises(UserError, match='another order'):
+                DistillationHook().before_train(runner)
+            continue
+        DistillationHook().before_train(runner)
+        theirs = head_of(build(cfg, seed=1))
+        is_theirs = all(torch.equal(v, theirs[k]) for k, v in head_of(model).items())
+        assert model.checked and is_theirs == (iteration == 0)
 
 
 @pytest.mark.parametrize('part', ['cls', 'box'])
