@@ -5,13 +5,18 @@
 
 Each change is a delta to configs/bccd/fcos_tresnet-m_fpn_256x192_bccd.py, or to
 ResNet-50's beside it (r50...); tools/compare.py trains and evaluates all in bfloat16
-and goes on where it was stopped. `--list` tells what there is.
+and goes on where it was stopped. `--list` tells what there is; `--report` trains
+nothing and compares what is finished in OUT. At the end a table of AP and of the AP
+of each class, in Markdown.
 """
 
 import argparse
+import json
 import os
+import statistics
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -150,7 +155,48 @@ def parse_args() -> argparse.Namespace:
         '--changes', nargs='+', choices=CHANGES, default=[*CHANGES], metavar='CHANGE'
     )
     parser.add_argument('--list', action='store_true', help='the changes, and stop')
+    parser.add_argument('--report', action='store_true', help='train nothing')
     return parser.parse_args()
+
+
+def written_configs(out: Path, names: Sequence[str]) -> list[Path]:
+    """The configs of arms, in a folder of OUT."""
+    configs = [out / 'configs' / f'{name}.py' for name in names]
+    for name, path in zip(names, configs):
+        with written_whole(path) as part:
+            config_of(name).dump(part)
+    return configs
+
+
+def table(figures: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    """Lines of Markdown.
+
+    Args:
+        figures: compare.py's figures.json: arm -> runs.
+    """
+    runs = {name: [run for run in figures[name] if 'AP' in run] for name in figures}
+    classes = list(next(iter(runs.values()))[0]['classes'])
+    head = ['change', 'seeds', 'AP', 'each seed', *classes]
+    yield f'| {" | ".join(head)} |'
+    yield '|---' * len(head) + '|'
+    for name, own in runs.items():
+        aps = [run['AP'] for run in own]
+        cells = [
+            CHANGES[name].text,
+            ', '.join(run['run'].removeprefix('seed_') for run in own),
+            percent(aps),
+            ', '.join(f'{100 * ap:.1f}' for ap in aps),
+            *(percent([run['classes'][label] for run in own]) for label in classes),
+        ]
+        yield f'| {" | ".join(cells)} |'
+
+
+def percent(values: Sequence[float]) -> str:
+    """Mean and, of several, the standard deviation."""
+    text = f'{100 * statistics.mean(values):.1f}'
+    if len(values) > 1:
+        text += f' ± {100 * statistics.stdev(values):.1f}'
+    return text
 
 
 def main() -> None:
@@ -159,28 +205,26 @@ def main() -> None:
         for name, change in CHANGES.items():
             print(f'{name:18}{change.text}')
         return
-    configs = []
-    for name in args.changes:
-        configs.append(args.out / 'configs' / f'{name}.py')
-        with written_whole(configs[-1]) as part:
-            config_of(name).dump(part)
+    if args.report:
+        arms = [args.out / name for name in args.changes if (args.out / name).exists()]
+    else:
+        arms = written_configs(args.out, args.changes)
     paths = [str(Path(__file__).parent), str(ROOT), os.environ.get('PYTHONPATH', '')]
     command = [
         sys.executable,
         ROOT / 'tools' / 'compare.py',
-        *configs,
+        *arms,
         *(('--data', args.data) if args.data else ()),
         '--seeds',
         *map(str, args.seeds),
         *('--cfg-options', 'optim_wrapper.type=Bfloat16OptimWrapper'),
         *('--repeats', '0', '--out-dir', args.out),
     ]
-    sys.exit(
-        subprocess.call(
-            command,
-            env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths))),
-        )
-    )
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths)))
+    status = subprocess.call(command, env=environment)
+    if not status:
+        print('\n'.join(table(json.loads((args.out / 'figures.json').read_text()))))
+    sys.exit(status)
 
 
 if __name__ == '__main__':
