@@ -3,7 +3,7 @@
 # folder tells how to get them. DATA holds annotations/{train,val}.json and the
 # image folders train and val.
 #     BCCD=DATA python tools/train.py configs/bccd/fcos_tresnet-m_fpn_bccd.py
-_base_ = '../demo/fcos_tresnet-m_fpn_demo.py'
+_base_ = '../_base_/small/short-schedule.py'
 
 classes = ('Platelets', 'RBC', 'WBC')  # in the annotation file's order
 data_root = '{{$BCCD:data/bccd}}/'
@@ -17,12 +17,14 @@ train_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         ann_file='annotations/train.json',
+        data_prefix=dict(img='train/'),
         metainfo=metainfo,
         pipeline=train_pipeline))
 val_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         ann_file='annotations/val.json',
+        data_prefix=dict(img='val/'),
         metainfo=metainfo,
         pipeline=test_pipeline))
 test_dataloader = val_dataloader

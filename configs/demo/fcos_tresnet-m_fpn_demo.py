@@ -2,7 +2,7 @@
 # images, a small head, AdamW. `make demo` runs it; by hand:
 #     python tools/misc/make_demo_data.py work_dirs/demo/data
 #     python tools/train.py configs/demo/fcos_tresnet-m_fpn_demo.py
-_base_ = '../_base_/small/short-schedule.py'
+_base_ = '../_base_/small/three-levels.py'
 
 # Classes are given here once, in the annotation file's order.
 classes = ('circle', 'ring', 'square', 'triangle', 'star', 'cross')

@@ -145,7 +145,7 @@ def test_one_step_and_a_page(tmp_path):
 
 def test_every_family_has_a_config(tmp_path):
     source = written(drawn_shots(tmp_path / 'drawn'), tmp_path / 'source', 'yolo')
-    heads = {}
+    heads, starts = {}, {}
     (tmp_path / 'weights.pth').touch()
     for number, (family, arch, weights) in enumerate(
         [
@@ -162,6 +162,7 @@ def test_every_family_has_a_config(tmp_path):
             make_own_data(source, tmp_path / str(number), options).config
         ).model
         heads[number] = model.get('bbox_head') or model.roi_head.bbox_head
+        starts[number] = model.neck.start_level if 'start_level' in model.neck else 0
         assert model.backbone.arch == arch and heads[number].num_classes == 2
         checkpoint = (model.backbone.init_cfg or {}).get('checkpoint', '')
         assert (
@@ -170,7 +171,8 @@ def test_every_family_has_a_config(tmp_path):
             else (checkpoint.startswith('timm://') != (number == 0))
         )
         assert model.neck.in_channels[-1] == (2432 if arch == 'l' else 2048)
-    assert heads[0].strides == heads[1].strides == [8, 16, 32]
+    assert (heads[0].strides, starts[0]) == ([4, 8, 16, 32], 0)
+    assert (heads[1].strides, starts[1]) == ([8, 16, 32], 1)
     assert heads[2].anchor_generator.octave_base_scale in (1, 2, 3, 4)
 
 

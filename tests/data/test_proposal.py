@@ -63,22 +63,40 @@ def test_boxes_at_the_size_of_training():
     'size, levels, first',
     [(24, 3, 16), (70, 3, 32), (130, 3, 64), (500, 3, 64), (514, 4, 64), (1030, 5, 64)],
 )
-def test_levels_and_ranges(size, levels, first):
-    data = boxes(size, 30, (1300, 640))
-    longest = proposal.sizes_at(data, (1300, 640)).max(1)
-    strides, _ = proposal._strides(longest)
-    ranges, _ = proposal._ranges(longest, strides)
-    assert strides == (8, 16, 32, 64, 128)[:levels]
+@pytest.mark.parametrize('small', [False, True])
+def test_levels_and_ranges(size, levels, first, small):
+    found = propose_for(boxes(size, 30, (1300, 640)), scale=(1300, 640), small=small)
+    if small:  # the same coarsest level, one more below
+        levels, first = levels + 1, {24: 8}.get(size, 32)
+    start = 4 if small else 8
+    assert found.strides == tuple(start * 2**k for k in range(levels))
+    ranges = found.regress_ranges
     assert ranges[0] == (-1, first) and ranges[-1][1] == 1e8
     assert [low for low, _ in ranges[1:]] == [high for _, high in ranges[:-1]]
+    assert ('narrower than' in found.reasons['strides']) == small
+
+
+def test_from_c2_if_one_of_twenty_is_narrow():
+    data = boxes(60, 40, (320, 320))
+    assert propose_for(data).strides[0] == 8
+    data.boxes[:4, 1] = 31
+    assert propose_for(data).strides[0] == 8
+    data.boxes[:7, 1] = 31
+    assert propose_for(data).strides[0] == 4
+
+
+def test_small_by_the_number_of_images():
+    assert propose_for(boxes(26, 60, images=999)).strides[0] == 4
+    assert propose_for(boxes(26, 60, images=1000)).strides[0] == 8
 
 
 def test_anchors():
     """RetinaNet's own are kept unless others fit better."""
     overlaps = proposal.anchor_overlaps(np.array([(32.0, 32), (16, 16)]), (8,), 4)
     assert overlaps.tolist() == [1, 0.25]
-    assert propose_for(boxes(100, 100)).anchor_scale == 4
-    assert propose_for(boxes(17, 17, (320, 320))).anchor_scale == 2
+    assert propose_for(boxes(100, 100), small=False).anchor_scale == 4
+    found = propose_for(boxes(17, 17, (320, 320)), small=False)
+    assert found.anchor_scale == 2
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,14 @@ from .box_table import BoxTable, box_table
 
 __all__ = ['Boxes', 'Proposal', 'propose', 'propose_for', 'shown', 'usable_boxes']
 
-FINEST = 8  # pixels: the stride of the finest level
+FEW = 1000  # train images: below, FCOS starts small, from random weights
+# Pixels: the stride of the finest level, C3's. A small head takes C2's if one box of
+# twenty is narrower than that many cells of C3 (configs/bccd/README.md).
+FINEST, FINEST_SMALL, CELLS = 8, 4, 4
+COARSEST = (32, 128)  # pixels: the stride of the coarsest level, at least, at most
 LARGEST = (1333, 800)  # MMDetection's size for COCO
 SMALLEST = 320  # pixels of the longer side: the coarsest map then has ten cells
 STEP = 32  # pixels: what images are padded to
-LEVELS = (3, 5)  # at least, at most
 ANCHORS = (0.5, 1.0, 2.0), 3  # RetinaNet's ratios and scales an octave
 MOST_BATCH = 16  # images a step, as for COCO
 ITERATIONS = 1000  # of a training, at least
@@ -80,6 +83,7 @@ def propose(
     arch: str = 'm',
     memory: float | None = None,
     scale: tuple[int, int] | None = None,
+    small: bool | None = None,
 ) -> Proposal:
     """Reads a train split and proposes.
 
@@ -88,6 +92,8 @@ def propose(
         arch: Of the backbone.
         memory: Bytes at hand; None looks at the GPU, or else at the RAM.
         scale: Longest and shortest side that are asked for; None proposes.
+        small: Whether training starts small, from random weights; None: with fewer
+            than FEW images.
 
     Raises:
         UserError: The file has faults or no box to train on.
@@ -95,7 +101,8 @@ def propose(
     train_json = Path(train_json)
     content = read_annotations(train_json)
     check_annotations(content, train_json)
-    return propose_for(usable_boxes(content, box_table(content)), arch, memory, scale)
+    boxes = usable_boxes(content, box_table(content))
+    return propose_for(boxes, arch, memory, scale, small)
 
 
 def usable_boxes(content: Mapping[str, Any], table: BoxTable) -> Boxes:
@@ -140,6 +147,7 @@ def propose_for(
     arch: str = 'm',
     memory: float | None = None,
     scale: tuple[int, int] | None = None,
+    small: bool | None = None,
 ) -> Proposal:
     """Proposes for boxes that were read already.
 
@@ -148,11 +156,14 @@ def propose_for(
         arch: Of the backbone.
         memory: Bytes at hand; None looks at the GPU, or else at the RAM.
         scale: Longest and shortest side that are asked for; None proposes.
+        small: Whether training starts small, from random weights; None: with fewer
+            than FEW images.
     """
+    small = len(data.images) < FEW if small is None else small
     scale, why_scale = (scale, 'as asked for') if scale else _scale(data)
     sizes = sizes_at(data, scale)
     longest = sizes.max(1)
-    strides, why_strides = _strides(longest)
+    strides, why_strides = _strides(sizes, small)
     ranges, why_ranges = _ranges(longest, strides)
     anchor_scale, why_anchors = _anchor_scale(sizes, strides)
     batch_size, why_batch = _batch(len(data.images), scale, arch, memory)
@@ -214,18 +225,28 @@ def _scale(data: Boxes) -> tuple[tuple[int, int], str]:
     )
 
 
-def _strides(longest: np.ndarray) -> tuple[tuple[int, ...], str]:
-    """A level more as long as one box of a hundred is large for the last."""
-    large = float(np.percentile(longest, 99))
-    count = LEVELS[0]
-    while count < LEVELS[1] and large / 2 > FINEST * FINEST * 2 ** (count - 1):
-        count += 1
-    strides = tuple(FINEST * 2**level for level in range(count))
-    return strides, (
+def _strides(sizes: np.ndarray, small: bool) -> tuple[tuple[int, ...], str]:
+    """From C2 where a small head meets small boxes, to what the largest need."""
+    large = float(np.percentile(sizes.max(1), 99))
+    narrow = float(np.percentile(sizes.min(1), 5))
+    finer = small and narrow < CELLS * FINEST
+    strides = [FINEST_SMALL if finer else FINEST]
+    while strides[-1] < COARSEST[0] or (
+        strides[-1] < COARSEST[1] and large > 16 * strides[-1]
+    ):
+        strides.append(2 * strides[-1])
+    sentence = (
         f'99 of 100 boxes are at most {large:.0f} pixels on their longer side; '
         f'the level of stride {strides[-1]} is made for up to '
         f'{16 * strides[-1]}, 16 cells'
     )
+    if finer:
+        sentence += (
+            f'. One of twenty is narrower than {narrow:.0f}: below {CELLS * FINEST} a '
+            f'small head, trained from random weights, begins at {FINEST_SMALL}, which '
+            'finds them far better and costs it little'
+        )
+    return tuple(strides), sentence
 
 
 def _ranges(
@@ -233,7 +254,7 @@ def _ranges(
 ) -> tuple[tuple[tuple[float, float], ...], str]:
     """FCOS compares the distance to the furthest side: half a box in its middle."""
     half = float(np.median(longest)) / 2
-    least, most = 2 * FINEST, 8 * FINEST
+    least, most = 2 * strides[0], 8 * strides[0]
     first = int(2 ** math.floor(math.log2(min(max(half, least), most))))
     ends = [first * 2**level for level in range(len(strides) - 1)]
     ranges = tuple(zip((-1, *ends), (*ends, _NO_END)))
@@ -242,8 +263,8 @@ def _ranges(
     ]
     return ranges, (
         f'half the longer side of the median box is {half:.0f} pixels: the first '
-        f'range ends at {first}, a power of two from {least} to {most} (as for '
-        'COCO), each further one at twice the last. The levels then get '
+        f'range ends at {first}, a power of two from {least} to {most}, each '
+        'further one at twice the last. The levels then get '
         + ', '.join(f'{share:.0%}' for share in shares)
         + ' of the boxes'
     )

@@ -11,12 +11,11 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ...common.errors import UserError
-from ..proposal import propose, shown
+from ..proposal import FEW, propose, shown
 
 __all__ = ['FAMILIES', 'config_texts']
 
 FAMILIES = ('fcos', 'retinanet', 'atss', 'gfl', 'faster_rcnn')
-FEW = 1000  # train images: below, FCOS starts small, from random weights
 CONFIGS = Path(__file__).parents[2] / '.mim' / 'configs'
 _WIDTH = 88
 _SMALL = '_base_/small/short-schedule.py'
@@ -88,7 +87,7 @@ def config_texts(
     """
     small = starts_small(family, weights, splits['train'])
     base = base_of(family, arch, small)
-    ours = propose(train_json, arch, scale=size)
+    ours = propose(train_json, arch, scale=size, small=small)
     counts = ', '.join(f'{count} {name}' for name, count in splits.items())
     settings = ['scale', 'batch_size', 'epochs']
     if family == 'fcos':
@@ -136,7 +135,9 @@ def config_texts(
 
 _MODEL = {  # what follows from the settings
     'fcos': (
-        'model = dict(neck=dict(num_outs=len(strides)))',
+        # The maps of C2 or C3 are the first; another stride stops here.
+        'model = dict(neck=dict('
+        'start_level=(4, 8).index(strides[0]), num_outs=len(strides)))',
         "model['bbox_head'] = dict(strides=strides, regress_ranges=regress_ranges)",
     ),
     'retinanet': (
