@@ -5,13 +5,9 @@
 #     python tools/compare.py configs/bccd/fcos_r50_fpn_256x192_bccd.py
 #         configs/bccd/fcos_tresnet-m_fpn_256x192_bccd.py
 #         --data DATA --seeds 0 1 2
-_base_ = 'fcos_tresnet-m_fpn_bccd.py'
+_base_ = ['fcos_tresnet-m_fpn_bccd.py', '../_base_/three-levels.py']
 
-model = dict(
-    neck=dict(start_level=1, num_outs=3),
-    bbox_head=dict(
-        strides=[8, 16, 32],
-        regress_ranges=((-1, 32), (32, 64), (64, 1e8))))
+model = _base_.three_levels
 scale = (256, 192)
 train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
 train_pipeline[2].scale = test_pipeline[1].scale = scale

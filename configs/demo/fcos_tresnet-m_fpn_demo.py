@@ -2,7 +2,7 @@
 # images, a small head, AdamW. `make demo` runs it; by hand:
 #     python tools/misc/make_demo_data.py work_dirs/demo/data
 #     python tools/train.py configs/demo/fcos_tresnet-m_fpn_demo.py
-_base_ = '../_base_/small/three-levels.py'
+_base_ = ['../_base_/small/short-schedule.py', '../_base_/three-levels.py']
 
 # Classes are given here once, in the annotation file's order.
 classes = ('circle', 'ring', 'square', 'triangle', 'star', 'cross')
@@ -11,7 +11,8 @@ metainfo = dict(classes=classes)
 train_ann, val_ann = (
     f'annotations/instances_{split}.json' for split in ('train', 'val'))
 
-model = dict(bbox_head=dict(num_classes=len(classes)))
+model = _base_.three_levels
+model.bbox_head.num_classes = len(classes)
 train_dataloader = dict(
     dataset=dict(
         data_root=data_root,
