@@ -281,6 +281,11 @@ def _room(report: _Report, plan: Plan, found: Sequence[Subject]) -> None:
     )
     report.add(
         '',
+        'Half: autocast makes a copy of each weight for a step, and these copies '
+        'count here.',
+    )
+    report.add(
+        '',
         f'## Largest batch, {plan.size} px, {plan.memory / GIB:.0f} GiB, SGD with '
         'momentum, half precision',
     )
