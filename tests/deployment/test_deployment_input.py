@@ -86,6 +86,7 @@ EXPORT = [
     ('CONFIG fc.pth out.onnx --num-calibration -1', '--num-calibration is -1'),
     ('CONFIG fc.pth out.pt2 --format torch-export --precision int8', 'fp32 only'),
     ('CONFIG fc.pth out.onnx --precision int4', 'int4'),
+    ('CONFIG fc.pth out.onnx --float32 neck', 'is for --precision int8, not fp32'),
     ('CONFIG fc.pth out.onnx --tolerance nan', '--tolerance is nan'),
     ('CONFIG fc.pth out.onnx --tolerance -1', '--tolerance is -1'),
 ]

@@ -178,7 +178,8 @@ def is_constant(node):
 
 def test_int8_is_small_and_judged(made, quick, tmp_path):
     out = tmp_path / 'int8.onnx'
-    with pytest.raises(verification.VerificationError, match='MMDetection .*, file'):
+    match = 'MMDetection .*, file .*--float32 neck head .*--tolerance'
+    with pytest.raises(verification.VerificationError, match=match):
         exporting.export_onnx(made.detector, out, 'int8', tolerance=-1.0)
     assert not list(tmp_path.iterdir())
     remarks = exporting.export_onnx(
@@ -188,6 +189,41 @@ def test_int8_is_small_and_judged(made, quick, tmp_path):
     kinds = {node.op_type for node in onnx_file.load_model(out).graph.node}
     assert kinds - TENSORRT == {'QuantizeLinear', 'DequantizeLinear'}
     assert out.stat().st_size < 0.6 * made.file.stat().st_size
+
+
+def test_int8_leaves_in_float32_what_is_named(made, quick, tmp_path):
+    files = {}
+    for modules in ((), ('neck', 'backbone.stages.3')):
+        out = files[modules] = tmp_path / f'{len(modules)}.onnx'
+        remarks = exporting.export_onnx(
+            made.detector,
+            out,
+            'int8',
+            num_calibration=2,
+            tolerance=1.0,
+            float32=modules,
+        )
+        assert remarks.get('float32', []) == [*modules]
+    few, more = (in_8_bits(onnx_file.load_model(out)) for out in files.values())
+    assert few - more == {
+        name for name in few if name.startswith(('net.neck.', 'net.backbone.stages.3.'))
+    }
+    assert len(few - more) > 5 and more < few
+    with pytest.raises(
+        UserError, match='--float32 tail .* made of backbone, head, neck'
+    ):
+        exporting.export_onnx(
+            made.detector, tmp_path / 'x.onnx', 'int8', float32=['tail']
+        )
+
+
+def in_8_bits(model):
+    """The names of the weights that a file has in 8 bits."""
+    return {
+        value.name.removesuffix('_quantized')
+        for value in model.graph.initializer
+        if value.name.endswith('.weight_quantized')
+    }
 
 
 def test_a_file_that_differs_gets_no_name(made, quick, tmp_path):

@@ -61,10 +61,20 @@ def parse_args() -> argparse.Namespace:
         help='how far each COCO figure may be off (default: 0.00005 in fp32, '
         '0.001 in fp16, 0.005 in int8); it is written into the file',
     )
+    parser.add_argument(
+        '--float32',
+        nargs='+',
+        default=[],
+        metavar='MODULE',
+        help='what int8 leaves in float32 besides: neck, head, backbone.stages.3; '
+        'nearer to MMDetection, larger and slower',
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value')
     args = parser.parse_args()
     if args.format == 'torch-export' and args.precision != 'fp32':
         parser.error('--format torch-export is written in fp32 only')
+    if args.float32 and args.precision != 'int8':
+        parser.error(f'--float32 is for --precision int8, not {args.precision}')
     for name in ('num_images', 'num_calibration'):
         value = getattr(args, name)
         if value is not None and value < 1:
@@ -91,6 +101,7 @@ def main() -> None:
             args.num_images,
             args.num_calibration,
             args.tolerance,
+            float32=args.float32,
         )
     else:
         export_program(detector, args.out, args.raw, args.preprocess)

@@ -2,7 +2,7 @@
 
 import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def export_onnx(
     num_calibration: int = 64,
     tolerance: float | None = None,
     tell: Tell = print,
+    float32: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Exports, compares with MMDetection, and only then names the file.
 
@@ -64,6 +65,8 @@ def export_onnx(
         tolerance: How far each COCO figure may be off; None for the
             precision's own, see `verification.LIMITS`. Written into the file.
         tell: Takes lines about what goes on.
+        float32: Modules that INT8 leaves in float32, 'neck' or
+            'backbone.stages.3'. Written into the file.
 
     Returns:
         The remarks in the file.
@@ -85,8 +88,12 @@ def export_onnx(
         model, maps = as_onnx(graph, scratch)
         if precision == 'int8':
             tell(f'calibrating on at most {num_calibration} images')
-            model = _int8(detector, model, scratch, num_calibration, preprocess, maps)
+            model = _int8(
+                detector, model, scratch, num_calibration, preprocess, maps, float32
+            )
     remarks = _remarks(detector, graph, precision, maps)
+    if float32:
+        remarks['float32'] = [*float32]
     remarks['verified'] = verify(
         detector, model, remarks, num_images, tolerance=tolerance, tell=tell
     )
@@ -102,6 +109,7 @@ def _int8(
     count: int,
     preprocess: bool,
     maps: list[str],
+    float32: Sequence[str],
 ) -> Any:
     try:
         dataset, data = batches(detector, 'train', count, batch_size=1)
@@ -122,7 +130,7 @@ def _int8(
         yield first
         yield from images
 
-    return quantised(source, scratch / 'int8.onnx', every(), maps)
+    return quantised(source, scratch / 'int8.onnx', every(), maps, float32)
 
 
 def _remarks(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.errors import UserError
 from .calibration import best_range, observed, slopes
 
 __all__ = ['quantised']
@@ -35,7 +36,11 @@ class _Reader:
 
 
 def quantised(
-    source: Path, target: Path, images: Iterator[np.ndarray], maps: Sequence[str]
+    source: Path,
+    target: Path,
+    images: Iterator[np.ndarray],
+    maps: Sequence[str],
+    float32: Sequence[str] = (),
 ) -> Any:
     """Quantises a file.
 
@@ -45,9 +50,14 @@ def quantised(
         images: Batches (N, 3, H, W) as the file takes them.
         maps: Names of the head's maps. The convs that end in them, and the
             first of all, keep float32: they cost little and err most.
+        float32: Modules whose convs keep float32 too, 'neck' or
+            'backbone.stages.3'.
 
     Returns:
         The quantised onnx.ModelProto.
+
+    Raises:
+        UserError: A module of ``float32`` has no conv in the file.
     """
     import onnx
     from onnxruntime.quantization import (
@@ -58,7 +68,7 @@ def quantised(
     )
 
     model = onnx.load(source)
-    kept = _first_and_last(model, maps)
+    kept = sorted({*_first_and_last(model, maps), *_convs_of(model, float32)})
     convs = [n for n in model.graph.node if n.op_type == 'Conv' and n.name not in kept]
     names = sorted({name for n in convs for name in (n.input[0], n.output[0])})
     first = next(images)
@@ -84,6 +94,23 @@ def quantised(
             extra_options=dict(TensorQuantOverrides=ranges),
         )
     return onnx.load(target)
+
+
+def _convs_of(model: Any, modules: Sequence[str]) -> set[str]:
+    """Names of the convs inside modules."""
+    weights = {n.name: n.input[1] for n in model.graph.node if n.op_type == 'Conv'}
+    found = set()
+    for module in modules:
+        own = {n for n, w in weights.items() if w.startswith(f'net.{module}.')}
+        if not own:
+            parts = sorted({w.split('.')[1] for w in weights.values() if '.' in w})
+            raise UserError(
+                f'--float32 {module} names no module with a conv; the file is made of '
+                f'{", ".join(parts)}, and a module in one is named as '
+                'backbone.stages.3 is'
+            )
+        found |= own
+    return found
 
 
 def _first_and_last(model: Any, maps: Sequence[str]) -> list[str]:

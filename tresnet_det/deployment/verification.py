@@ -66,6 +66,12 @@ LIMITS = dict(
     fp16=Limits(None, 1e-3, None),
     int8=Limits(None, 5e-3, None),
 )
+_TOLERANCE = 'export with --tolerance lets a file be off, and writes that into it'
+REMEDIES = dict(
+    fp16=f'. {_TOLERANCE}',
+    int8='. export with --float32 neck head leaves these in float32: nearer, larger, '
+    f'slower; {_TOLERANCE}',
+)
 
 
 def open_session(model: Any, extra_outputs: Sequence[str] = ()) -> Any:
@@ -366,5 +372,6 @@ def judge(
         raise VerificationError(
             f'the {precision} file does not find what MMDetection finds: '
             + '; '.join(faults)
+            + REMEDIES.get(precision, '')
         )
     return most
