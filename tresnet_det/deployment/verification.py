@@ -66,11 +66,11 @@ LIMITS = dict(
     fp16=Limits(None, 1e-3, None),
     int8=Limits(None, 5e-3, None),
 )
-_TOLERANCE = 'export with --tolerance lets a file be off, and writes that into it'
+_TOLERANCE = '--tolerance of export.py lets a file be off, and writes that into it'
 REMEDIES = dict(
     fp16=f'. {_TOLERANCE}',
-    int8='. export with --float32 neck head leaves these in float32: nearer, larger, '
-    f'slower; {_TOLERANCE}',
+    int8='. More in float32 is nearer, larger and slower: --float32 neck head, or '
+    f'further modules; {_TOLERANCE}',
 )
 
 
