@@ -68,6 +68,8 @@ RUN_BY = {
     '::test_common_statistics_are_those_of_one_process',
     'python tests/trials/export_figures.py': 'tests/trials/test_export_figures.py::'
     'test_the_command',
+    'python tests/trials/from_scratch.py': 'tests/trials/test_from_scratch.py::'
+    'test_the_command',
     'python tests/trials/check_large.py': 'tests/trials/test_check_large.py::test_'
     'what_is_made_has_the_faults_that_are_asked_for',
     'python tests/trials/mend_and_train.py': 'tests/trials/test_mend_and_train.py::'
