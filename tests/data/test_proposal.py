@@ -94,9 +94,10 @@ def test_anchors():
     """RetinaNet's own are kept unless others fit better."""
     overlaps = proposal.anchor_overlaps(np.array([(32.0, 32), (16, 16)]), (8,), 4)
     assert overlaps.tolist() == [1, 0.25]
-    assert propose_for(boxes(100, 100), small=False).anchor_scale == 4
-    found = propose_for(boxes(17, 17, (320, 320)), small=False)
-    assert found.anchor_scale == 2
+    assert propose_for(boxes(100, 100)).anchor_scale == 4
+    for small in (False, True):  # anchors begin at C3 anyhow
+        found = propose_for(boxes(17, 17, (320, 320)), small=small)
+        assert found.anchor_scale == 2
 
 
 @pytest.mark.parametrize(

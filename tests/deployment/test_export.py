@@ -178,7 +178,7 @@ def is_constant(node):
 
 def test_int8_is_small_and_judged(made, quick, tmp_path):
     out = tmp_path / 'int8.onnx'
-    match = 'MMDetection .*, file .*--float32 neck head .*--tolerance'
+    match = 'MMDetection .*, file .*--float32 .*--tolerance'
     with pytest.raises(verification.VerificationError, match=match):
         exporting.export_onnx(made.detector, out, 'int8', tolerance=-1.0)
     assert not list(tmp_path.iterdir())
@@ -209,6 +209,14 @@ def test_int8_leaves_in_float32_what_is_named(made, quick, tmp_path):
         name for name in few if name.startswith(('net.neck.', 'net.backbone.stages.3.'))
     }
     assert len(few - more) > 5 and more < few
+    with pytest.raises(UserError, match='nothing is left for int8'):
+        exporting.export_onnx(
+            made.detector,
+            tmp_path / 'x.onnx',
+            'int8',
+            num_calibration=1,
+            float32=['backbone', 'neck', 'head'],
+        )
     with pytest.raises(
         UserError, match='--float32 tail .* made of backbone, head, neck'
     ):

@@ -127,7 +127,7 @@ CHANGES = {
     'lr_2e-3': Change('learning rate 2e-3', learning_rate(2e-3)),
     'r50_lr_5e-4': Change('ResNet-50, learning rate 5e-4', learning_rate(5e-4)),
     'r50_lr_2e-3': Change('ResNet-50, learning rate 2e-3', learning_rate(2e-3)),
-    # As many kept bytes as ResNet-50 at 256x192; without padding 240 to 256.
+    # No more kept bytes than ResNet-50 at 256x192; without padding 240 to 256.
     'size_320x240': Change('images of 320x240', scale(320, 240, 16)),
 }
 
@@ -174,7 +174,11 @@ def table(figures: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
     Args:
         figures: compare.py's figures.json: arm -> runs.
     """
-    runs = {name: [run for run in figures[name] if 'AP' in run] for name in figures}
+    runs = {
+        name: finished
+        for name, each in figures.items()
+        if (finished := [run for run in each if 'AP' in run])
+    }
     classes = list(next(iter(runs.values()))[0]['classes'])
     head = ['change', 'seeds', 'AP', 'each seed', *classes]
     yield f'| {" | ".join(head)} |'
@@ -206,7 +210,16 @@ def main() -> None:
             print(f'{name:18}{change.text}')
         return
     if args.report:
-        arms = [args.out / name for name in args.changes if (args.out / name).exists()]
+        arms = [
+            args.out / name
+            for name in args.changes
+            if any((args.out / name).glob('seed_*/evaluated.json'))
+        ]
+        if len(arms) < 2:
+            sys.exit(
+                f'{args.out} has {len(arms)} finished arms, a report needs two; train '
+                'them by the same command without --report'
+            )
     else:
         arms = written_configs(args.out, args.changes)
     paths = [str(Path(__file__).parent), str(ROOT), os.environ.get('PYTHONPATH', '')]
@@ -221,9 +234,12 @@ def main() -> None:
         *('--repeats', '0', '--out-dir', args.out),
     ]
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths)))
+    figures = args.out / 'figures.json'
+    before = figures.stat().st_mtime_ns if figures.exists() else 0
     status = subprocess.call(command, env=environment)
-    if not status:
-        print('\n'.join(table(json.loads((args.out / 'figures.json').read_text()))))
+    # A run that is not finished makes the status 1; the others are told.
+    if figures.exists() and figures.stat().st_mtime_ns > before:
+        print('\n'.join(table(json.loads(figures.read_text()))))
     sys.exit(status)
 
 

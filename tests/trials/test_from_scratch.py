@@ -16,6 +16,7 @@ import torch
 from changed_tresnet import ChangedTResNet
 from from_scratch import CHANGES, config_of, table
 from mmdet.registry import MODELS
+from mmengine.config import Config
 from small_runs import box, coco, write_data
 
 from tresnet_det import TResNet
@@ -34,12 +35,43 @@ unchanged = cache(config_of)
 def test_one_thing_is_changed(name):
     base = 'r50' if name.startswith('r50') else 'tresnet-m'
     cfg, plain = config_of(name), unchanged(base)
-    changed = {key.partition('.')[0] for key in differences(plain, cfg)}
+    changed = {*differences(plain, cfg)}
     assert bool(changed) == (name != base)
-    expected = CHANGES[name].delta
-    assert changed <= {*expected, 'custom_imports'}
+    expected = tuple(names(CHANGES[name].delta))
+    assert [key for key in changed if not key.startswith(expected)] == []
     with torch.device('meta'):
         MODELS.build(deepcopy(cfg.model))
+
+
+def names(delta, prefix=''):
+    """Dotted names that a delta sets; a dict that replaces another is one."""
+    for key, value in delta.items():
+        if isinstance(value, dict) and '_delete_' not in value:
+            yield from names(value, f'{prefix}{key}.')
+        else:
+            yield f'{prefix}{key}'
+
+
+def test_from_c2_is_what_the_bases_have():
+    ours = Config.fromfile(ROOT / 'configs/bccd/fcos_tresnet-m_fpn_bccd.py').model
+    trial = config_of('fpn_from_c2').model
+    assert (trial.neck, trial.bbox_head) == (ours.neck, ours.bbox_head)
+
+
+def test_report_takes_what_is_finished(tmp_path, monkeypatch):
+    for name in ('r50', 'relu', 'no_blur'):
+        (tmp_path / name / 'seed_0').mkdir(parents=True)
+    monkeypatch.setattr(sys, 'argv', [str(TRIAL), str(tmp_path), '--report'])
+    with pytest.raises(SystemExit, match='0 finished arms, a report needs two'):
+        runpy.run_path(str(TRIAL), run_name='__main__')
+    for name in ('r50', 'relu'):
+        (tmp_path / name / 'seed_0' / 'evaluated.json').touch()
+    called = []
+    monkeypatch.setattr(subprocess, 'call', lambda c, env: called.append(c) or 1)
+    with pytest.raises(SystemExit, match='1'):
+        runpy.run_path(str(TRIAL), run_name='__main__')
+    arms = [Path(part).name for part in called[0][2 : called[0].index('--seeds')]]
+    assert arms == ['r50', 'relu']
 
 
 def test_nothing_is_used_up():

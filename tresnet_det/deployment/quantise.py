@@ -57,7 +57,7 @@ def quantised(
         The quantised onnx.ModelProto.
 
     Raises:
-        UserError: A module of ``float32`` has no conv in the file.
+        UserError: A module of ``float32`` has no conv in the file, or none is left.
     """
     import onnx
     from onnxruntime.quantization import (
@@ -70,6 +70,11 @@ def quantised(
     model = onnx.load(source)
     kept = sorted({*_first_and_last(model, maps), *_convs_of(model, float32)})
     convs = [n for n in model.graph.node if n.op_type == 'Conv' and n.name not in kept]
+    if not convs:
+        raise UserError(
+            f'--float32 {" ".join(float32)}: nothing is left for int8; name fewer '
+            'modules, or export with --precision fp16'
+        )
     names = sorted({name for n in convs for name in (n.input[0], n.output[0])})
     first = next(images)
     values = observed(model, chain([first], images), names)

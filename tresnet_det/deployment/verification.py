@@ -69,8 +69,8 @@ LIMITS = dict(
 _TOLERANCE = '--tolerance of export.py lets a file be off, and writes that into it'
 REMEDIES = dict(
     fp16=f'. {_TOLERANCE}',
-    int8='. More in float32 is nearer, larger and slower: --float32 neck head, or '
-    f'further modules; {_TOLERANCE}',
+    int8='. More in float32 is nearer, larger and slower: --float32 of export.py names '
+    f'modules, or more of them; {_TOLERANCE}',
 )
 
 

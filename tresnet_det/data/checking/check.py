@@ -1,12 +1,13 @@
 """Checks a data set: all findings at once."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...common.errors import UserError
 from ..mending import Choices
-from ..proposal import Proposal, propose_for, usable_boxes
+from ..proposal import FINEST_SMALL, Proposal, propose_for, usable_boxes
 from .annotations import annotation_findings
 from .classes import class_findings
 from .findings import Finding, Level
@@ -104,8 +105,15 @@ def _check(data: DataSet, choices: Choices, progress: Progress) -> Checked:
     if reads and reads[0].split is data.splits[0]:
         boxes = usable_boxes(reads[0].content, reads[0].boxes)
         if len(boxes.boxes):
-            proposal = propose_for(boxes)
+            proposal = propose_for(boxes, small=_starts_small(data.head))
     return Checked(data, reads, findings, proposal)
+
+
+def _starts_small(head: Mapping[str, Any]) -> bool | None:
+    """Whether a config has a small head, as FCOS from C2 shows; None without one."""
+    if not head.get('strides'):
+        return None
+    return bool(head.get('regress_ranges')) and head['strides'][0] == FINEST_SMALL
 
 
 def _look_at_images(

@@ -109,7 +109,7 @@ def config_texts(
             value = [*value]  # as in our configs
         lines += [
             f'# {textwrap.shorten(why, _WIDTH - 2, placeholder=" ...")}',
-            f'{_NAMES.get(field, field)} = {shown(value)}',
+            f'{_NAMES.get(field, field)} = {shown(value)}{_NOTES.get(field, "")}',
         ]
     lines += [
         *_MODEL.get(family, ()),
@@ -146,6 +146,7 @@ _MODEL = {  # what follows from the settings
     ),
 }
 _NAMES = {'epochs': 'max_epochs'}  # of a proposal's fields in the config
+_NOTES = {'strides': '  # begins at 4, C2, or at 8, C3'}
 _DATA = """# What config.py builds on: the files of this folder. It needs no change.
 _base_ = 'tresnet_det::{base}'
 classes = (
