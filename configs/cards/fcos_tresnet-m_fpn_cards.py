@@ -22,8 +22,7 @@ train_pipeline[2].scale = test_pipeline[1].scale = scale
 train_pipeline[3] = dict(type='RandomFlip', prob=0.0)  # no mirrored cards
 train_dataloader = dict(
     dataset=dict(**images, **train, pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(**images, **val, pipeline=test_pipeline))
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + val['ann_file'])
-test_evaluator = val_evaluator
+val_dataloader = test_dataloader = dict(
+    dataset=dict(**images, **val, pipeline=test_pipeline))
+val_evaluator = test_evaluator = dict(ann_file=data_root + val['ann_file'])
 work_dir = None  # work_dirs/ and the name of the config

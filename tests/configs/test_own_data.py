@@ -66,5 +66,17 @@ def test_a_third_data_set_is_twenty_lines():
     # A template too, for small data, with the same lines to change.
     assert ruler
     assert {*re.findall(r'(?m)^(\w+) = ', above)} == (
-        {'_base_', *MINE} - {'batch_size', 'pretrained'}
+        {'_base_', 'levels', *MINE} - {'batch_size', 'pretrained'}
     )
+
+
+def test_a_copy_for_small_objects_begins_at_stride_4(tmp_path):
+    given = CONFIGS / 'cards' / 'fcos_tresnet-m_fpn_cards.py'
+    text = given.read_text().replace('../_base_', str(CONFIGS / '_base_'))
+    changed = re.sub(r'(?m)^levels = .*', 'levels = {}', text)
+    (tmp_path / 'mine.py').write_text(changed)
+    models = [Config.fromfile(path).model for path in (given, tmp_path / 'mine.py')]
+    assert [model.bbox_head.strides[0] for model in models] == [8, 4]
+    assert [model.neck.start_level for model in models] == [1, 0]
+    assert [model.neck.num_outs for model in models] == [3, 4]
+    assert {model.bbox_head.num_classes for model in models} == {6}
