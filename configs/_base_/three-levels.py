@@ -1,5 +1,5 @@
 # The levels of a small head (small/small-head.py) without that of stride 4: where
-# few objects are smaller than 32 pixels, for a step that takes a fifth less time
+# few objects are smaller than 32 pixels, for a step that takes a quarter less time
 # (configs/bccd/README.md). Use:
 #     _base_ = ['<config>.py', '../_base_/three-levels.py']
 #     model = _base_.three_levels

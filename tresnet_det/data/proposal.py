@@ -242,7 +242,7 @@ def _strides(sizes: np.ndarray, small: bool) -> tuple[tuple[int, ...], str]:
             f'one box of twenty is narrower than {narrow:.1f} pixels: below '
             f'{CELLS * FINEST} a small head from random weights begins at '
             f'{FINEST_SMALL}, on C2 (neck.start_level=0, num_outs={len(strides)}). It '
-            'finds them far better; a step takes a fourth longer. '
+            'finds them far better; a step takes a third longer. '
         )
     return tuple(strides), sentence + (
         f'99 of 100 boxes are at most {large:.0f} pixels on their longer side; '
