@@ -13,6 +13,8 @@ from mmdet.registry import RUNNERS
 from mmengine.config import Config
 
 import tresnet_det  # noqa: F401
+from tresnet_det.data.checking.check import check
+from tresnet_det.data.checking.splits import splits_of_config
 from tresnet_det.data.own_data import Options, make_own_data
 
 DATA = Path(os.environ.get('TRESNET_DET_DATA', '../shared/data'))
@@ -143,6 +145,24 @@ def test_one_step_and_a_page(tmp_path):
     assert 'http' not in page.replace('http-equiv', '')
 
 
+@pytest.mark.parametrize(
+    ('family', 'weights', 'finest'),
+    [('fcos', 'random', 4), ('fcos', 'pretrained', 8), ('retinanet', None, 8)],
+)
+def test_check_data_has_the_reasons_of_the_config(tmp_path, family, weights, finest):
+    source = written(drawn_shots(tmp_path / 'drawn'), tmp_path / 'source', 'yolo')
+    options = Options(family=family, weights=weights)
+    config = make_own_data(source, tmp_path / 'out', options).config
+    proposal = check(splits_of_config(config)).proposal
+    assert proposal.strides[0] == finest
+    head = loads(config).model.bbox_head
+    if family == 'fcos':
+        assert [*proposal.strides] == head.strides
+        assert proposal.regress_ranges == tuple(map(tuple, head.regress_ranges))
+    else:
+        assert proposal.anchor_scale == head.anchor_generator.octave_base_scale
+
+
 def test_every_family_has_a_config(tmp_path):
     source = written(drawn_shots(tmp_path / 'drawn'), tmp_path / 'source', 'yolo')
     heads, starts = {}, {}
@@ -162,7 +182,7 @@ def test_every_family_has_a_config(tmp_path):
             make_own_data(source, tmp_path / str(number), options).config
         ).model
         heads[number] = model.get('bbox_head') or model.roi_head.bbox_head
-        starts[number] = model.neck.start_level if 'start_level' in model.neck else 0
+        starts[number] = model.neck.get('start_level', 0)
         assert model.backbone.arch == arch and heads[number].num_classes == 2
         checkpoint = (model.backbone.init_cfg or {}).get('checkpoint', '')
         assert (

@@ -13,7 +13,6 @@ of each class, in Markdown.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ import tresnet_det  # noqa: F401
 from mmengine.config import Config
 
 from tresnet_det.common.atomic import written_whole
+from tresnet_det.comparison.report import percent
 
 ROOT = Path(__file__).resolve().parents[2]
 BCCD = ROOT / 'configs' / 'bccd'
@@ -193,14 +193,6 @@ def table(figures: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
             *(percent([run['classes'][label] for run in own]) for label in classes),
         ]
         yield f'| {" | ".join(cells)} |'
-
-
-def percent(values: Sequence[float]) -> str:
-    """Mean and, of several, the standard deviation."""
-    text = f'{100 * statistics.mean(values):.1f}'
-    if len(values) > 1:
-        text += f' ± {100 * statistics.stdev(values):.1f}'
-    return text
 
 
 def main() -> None:

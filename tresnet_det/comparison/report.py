@@ -33,7 +33,7 @@ from .plots import plot_curves, plot_precision
 from .run import Run
 from .teachers import pairs
 
-__all__ = ['spread', 'write_report']
+__all__ = ['percent', 'spread', 'write_report']
 
 # arXiv:2003.13630v3: rows of the table of arms, of which only AP is reported.
 PAPER = [
@@ -57,7 +57,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _mean(values: Sequence[float]) -> str:
+def percent(values: Sequence[float]) -> str:
     """AP in percent: mean and spread over seeds; n/a where undefined."""
     if not values:
         return '-'
@@ -227,7 +227,7 @@ def _teachers_part(
         means = []
         for role, name in (('teacher', teacher), ('student', student)):
             values = [[f.figures[k] for f in of_arm[name]] for k in COCO_FIGURES]
-            rows.append([f'{role} {name}', *map(_mean, values)])
+            rows.append([f'{role} {name}', *map(percent, values)])
             means.append([statistics.mean(v) if v else -1.0 for v in values])
         rows.append(
             [
@@ -358,7 +358,7 @@ def write_report(
                     as_text(name),
                     f'{len(of_arm[name])} of {len(runs)}',
                     *(
-                        _mean([f.figures[figure] for f in of_arm[name]])
+                        percent([f.figures[figure] for f in of_arm[name]])
                         for figure in COCO_FIGURES
                     ),
                 ]
@@ -391,7 +391,7 @@ def write_report(
                 [
                     as_text(label),
                     *(
-                        _mean([f.classes[label] for f in of_arm[name]])
+                        percent([f.classes[label] for f in of_arm[name]])
                         for name in names
                     ),
                 ]
