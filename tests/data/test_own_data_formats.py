@@ -146,19 +146,30 @@ def test_one_step_and_a_page(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('family', 'weights', 'finest'),
-    [('fcos', 'random', 4), ('fcos', 'pretrained', 8), ('retinanet', None, 8)],
+    ('family', 'weights', 'size', 'finest'),
+    [
+        ('fcos', 'random', None, 4),
+        ('fcos', 'random', (640, 427), 8),  # a small head, no small boxes
+        ('fcos', 'pretrained', None, 8),
+        ('retinanet', None, None, 8),
+    ],
 )
-def test_check_data_has_the_reasons_of_the_config(tmp_path, family, weights, finest):
+def test_levels_of_neck_head_and_check_data_agree(
+    tmp_path, family, weights, size, finest
+):
     source = written(drawn_shots(tmp_path / 'drawn'), tmp_path / 'source', 'yolo')
-    options = Options(family=family, weights=weights)
+    options = Options(family=family, weights=weights, size=size)
     config = make_own_data(source, tmp_path / 'out', options).config
     proposal = check(splits_of_config(config)).proposal
     assert proposal.strides[0] == finest
-    head = loads(config).model.bbox_head
+    model = loads(config).model
+    head = model.bbox_head
     if family == 'fcos':
+        assert model.neck.start_level == (4, 8).index(finest)
+        assert model.neck.num_outs == len(head.strides) == len(head.regress_ranges)
         assert [*proposal.strides] == head.strides
-        assert proposal.regress_ranges == tuple(map(tuple, head.regress_ranges))
+        if size is None:  # check_data proposes at the size that it proposes
+            assert proposal.regress_ranges == tuple(map(tuple, head.regress_ranges))
     else:
         assert proposal.anchor_scale == head.anchor_generator.octave_base_scale
 
