@@ -41,8 +41,8 @@ TESTED = (
             'mmcv': '2.1.0',
             'mmdet': '3.3.0',
         },
-        '2026-11-28',
-        '3568 passed, 3 skipped, 0 failed',
+        '2026-11-29',
+        '3798 passed, 3 skipped, 0 failed',
     ),
     SuiteRun(
         'torch21',
