@@ -13,6 +13,7 @@ from torch.nn.utils import (
     spectral_norm,
     weight_norm,
 )
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tresnet_det import InPlaceABN
 
@@ -99,6 +100,48 @@ def test_one_hook_changes_nothing_but_memory(kind, name):
     model.get_submodule(name).register_forward_hook(lambda *_: calls.append(1))
     assert_same(model, twin)
     assert calls
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(
+    'name', ['layer1.0.se', 'layer1.0.bn2', 'layer3.0.bn3', 'layer4.0.downsample.bn']
+)
+def test_what_a_hook_keeps_is_not_changed(kind, name):
+    """The sum of a block is in place only where nobody has seen the map."""
+    model, kept = network(kind), []
+
+    def keep(module, args, output):
+        kept.append((output, output.detach().clone()))
+
+    model.get_submodule(name).register_forward_hook(keep)
+    step(model, image(32, 64, dtype=torch.float64))
+    for output, before in kept:
+        assert torch.equal(output, before)
+
+
+@pytest.mark.parametrize('kind', IN_PLACE)
+def test_sums_make_no_map(kind):
+    class Sums(TorchDispatchMode):
+        maps = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if func is torch.ops.aten.add.Tensor and out.dim() == 4:
+                self.maps += 1
+            return out
+
+    model = network(kind)
+    for grad in (True, False):
+        with Sums() as sums, torch.set_grad_enabled(grad):
+            model(image(32, 64, dtype=torch.float64))
+        assert not sums.maps
+
+
+def test_a_sum_of_two_dtypes_has_the_wider_one():
+    block = network('InPlaceABN').layer1[0]
+    x = torch.rand(2, 8, 8, 8)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert block.float()(x).dtype == torch.float32
 
 
 @pytest.mark.parametrize('name', [*NEIGHBOURS, 'bn1'])

@@ -72,6 +72,32 @@ def test_blur_follows_dtype_and_layout(dtype):
     torch.testing.assert_close(y, BlurPool(4)(x))
 
 
+@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float32])
+def test_gradient_of_the_blur_in_every_dtype_and_layout(size, layout, dtype):
+    x, blur = image(2, 3, *size), BlurPool(3)
+    grad = torch.randn_like(blur(x)).to(dtype)
+    (right,) = torch.autograd.grad(blur(x), x, grad.double())
+    low = x.detach().to(dtype, memory_format=layout).requires_grad_()
+    y = blur(low)
+    (got,) = torch.autograd.grad(y, low, grad.to(memory_format=layout))
+    assert got.dtype == dtype
+    if y.shape[2:].numel() > 1:  # a single pixel has any layout
+        assert got.is_contiguous(memory_format=layout)
+    error = (got.double() - right).abs().max() / right.abs().max()
+    assert error < 2 * torch.finfo(dtype).eps
+
+
+def test_gradient_of_the_blur_under_autocast():
+    x = image(1, 2, 6, 6).float().detach().requires_grad_()
+    with torch.autocast('cpu', torch.bfloat16):
+        y = BlurPool(2)(x)
+    y.sum().backward()
+    assert x.grad.dtype == torch.float32
+    torch.testing.assert_close(x.grad.sum(), torch.tensor(18.0))
+
+
 def test_squeeze_excite_is_a_gated_mean():
     se, x = SqueezeExcite(3, 5).double(), image(2, 3, 4, 6)
     hidden = (x.mean((2, 3)) @ se.fc1.weight[:, :, 0, 0].T + se.fc1.bias).relu()

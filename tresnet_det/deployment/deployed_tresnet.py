@@ -81,6 +81,8 @@ def _activated(conv: nn.Conv2d, norm: _BatchNorm, act: nn.Module) -> nn.Sequenti
     own = activation_of(norm)
     if isinstance(own, nn.Identity) and isinstance(act, nn.LeakyReLU):
         own = nn.LeakyReLU(act.negative_slope)
+    if isinstance(own, nn.LeakyReLU):
+        own.inplace = True  # nobody else has seen what the conv returns
     return nn.Sequential(folded_conv(conv, norm), own)
 
 
@@ -112,20 +114,6 @@ class _Stem(nn.Module):
         return self.act(self.conv(F.pad(x, (4, 7, 4, 7))))
 
 
-class _Blur(nn.Module):
-    """Reflect pad and one depthwise conv of stride 2."""
-
-    weight: Tensor
-
-    def __init__(self, blur: BlurPool) -> None:
-        super().__init__()
-        self.register_buffer('weight', blur.weight.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (1, 1, 1, 1), 'reflect')
-        return F.conv2d(x, self.weight, stride=2, groups=self.weight.shape[0])
-
-
 class _Pool(nn.Module):
     """Average of 2x2, at an odd border of what is there.
 
@@ -137,14 +125,29 @@ class _Pool(nn.Module):
         return F.avg_pool2d(F.pad(x, (0, 1, 0, 1), 'replicate'), 2)
 
 
+class _Gate(nn.Module):
+    """Squeeze-and-excitation in place."""
+
+    def __init__(self, se: SqueezeExcite) -> None:
+        super().__init__()
+        self.se = se.requires_grad_(False).eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(self.se.gate(x))
+
+
 class _Block(nn.Module):
-    """A residual block: convs, gate before the last conv or after it, sum."""
+    """A residual block: convs, gate before the last conv or after it, sum.
+
+    What a conv returns is changed in place from there on: less memory, which takes
+    time to get.
+    """
 
     def __init__(self, block: BasicBlock | Bottleneck) -> None:
         super().__init__()
-        blur = [_Blur(block.blur)] if isinstance(block.blur, BlurPool) else []
+        blur = [block.blur] if isinstance(block.blur, BlurPool) else []
         first = _activated(block.conv1, block.bn1, block.act)
-        gate = [] if block.se is None else [_gate(block.se)]
+        gate = [] if block.se is None else [_Gate(block.se)]
         if isinstance(block, BasicBlock):
             last = folded_conv(block.conv2, block.bn2)
             self.residual = nn.Sequential(first, *blur, last, *gate)
@@ -163,15 +166,11 @@ class _Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.residual(x) + self.shortcut(x))
+        return F.relu_(self.residual(x).add_(self.shortcut(x)))
 
 
 def _stages(net: TResNet) -> tuple[Any, ...]:
     return net.stages
-
-
-def _gate(gate: SqueezeExcite) -> SqueezeExcite:
-    return gate.requires_grad_(False).eval()
 
 
 class DeployedTResNet(nn.Module):

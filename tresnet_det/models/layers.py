@@ -107,39 +107,6 @@ def conv_of_blocks(x: Tensor, kernel: Tensor) -> Tensor:
     return _ConvOfBlocks.apply(x, kernel)
 
 
-class _DepthwiseConv(torch.autograd.Function):
-    """Stride-2 depthwise conv with a fixed filter; keeps no map.
-
-    It is linear in x and the filter is never learned, so backward needs only
-    the filter.  F.conv2d would keep x all the same.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
-        ctx.shape, ctx.dtype = x.shape, x.dtype
-        return _depthwise_conv(x, weight, 1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (weight,) = ctx.saved_tensors
-        # torch's own operator: it can be differentiated again.
-        dx = torch.ops.aten.convolution_backward(
-            grad,
-            grad.new_empty(1).expand(ctx.shape),
-            weight.to(grad),
-            None,
-            [2, 2],
-            [1, 1],
-            [1, 1],
-            False,
-            [0, 0],
-            ctx.shape[1],
-            [True, False, False],
-        )[0]
-        return dx.to(ctx.dtype), None
-
-
 def _depthwise_conv(x: Tensor, weight: Tensor, padding: int) -> Tensor:
     return F.conv2d(x, weight.to(x), stride=2, padding=padding, groups=weight.shape[0])
 
@@ -152,7 +119,7 @@ def blur(x: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         x: Map of shape (N, C, H, W), H and W at least 2.
-        weight: Symmetric filters of shape (C, 1, 3, 3).
+        weight: BlurPool's filter, shape (C, 1, 3, 3).
     """
     if torch.jit.is_scripting():
         return _blur_of_any_size(x, weight)
@@ -160,7 +127,7 @@ def blur(x: Tensor, weight: Tensor) -> Tensor:
         # Without values the plain form, which tools count, is as good.
         if torch_operators_wanted() or x.is_meta or not isinstance(x.shape[2], int):
             return _blur_of_any_size(x, weight)
-        return _blur_without_copy(x, weight)
+        return _Blur.apply(x, weight)
 
 
 def _blur_of_any_size(x: Tensor, weight: Tensor) -> Tensor:
@@ -168,16 +135,71 @@ def _blur_of_any_size(x: Tensor, weight: Tensor) -> Tensor:
     return _depthwise_conv(F.pad(x, (1, 1, 1, 1), 'reflect'), weight, 0)
 
 
+class _Blur(torch.autograd.Function):
+    """The blur, which is linear: backward needs no map."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.size, ctx.dtype = x.shape[2:], x.dtype
+        return _blur_without_copy(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _BlurTransposed.apply(grad, *ctx.saved_tensors, ctx.size, ctx.dtype), None
+
+
+class _BlurTransposed(torch.autograd.Function):
+    """The gradient of the blur, whose own gradient is the blur."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, grad: Tensor, weight: Tensor, size: torch.Size, dtype: torch.dtype
+    ) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.dtype = grad.dtype
+        # A quarter: of [1, 2, 1] / 4 the lines below are twice, in two directions.
+        grad = _line_transposed(grad / 4, size[1], 3)
+        return _line_transposed(grad, size[0], 2).to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return _Blur.apply(grad, *ctx.saved_tensors).to(ctx.dtype), None, None, None
+
+
+def _line_transposed(grad: Tensor, size: int, dim: int) -> Tensor:
+    """The transpose of the stride-2 filter [1, 2, 1] / 2 along one dimension.
+
+    By slices: torch's gradient of a depthwise conv of stride 2 takes a multiple of
+    the time on a CPU.
+
+    Args:
+        grad: Gradient by the blurred map.
+        size: What the map measured before.
+        dim: 2 or 3, along which it was blurred.
+    """
+    shape = list(grad.shape)
+    shape[dim] = size
+    out = grad.new_empty(shape)
+    if grad.is_contiguous(memory_format=torch.channels_last):
+        out = out.to(memory_format=torch.channels_last)
+    g, lines = grad.transpose(0, dim), out.transpose(0, dim)
+    lines[::2] = g
+    count = (size - 1) // 2  # odd lines that have an even one on either side
+    torch.lerp(g[:count], g[1 : count + 1], 0.5, out=lines[1 : 2 * count : 2])
+    if size % 2 == 0:
+        lines[-1] = g[-1] / 2
+    for to, of in _reflected(size):
+        lines[of] += g[to] / 2
+    return out
+
+
 def _blur_without_copy(x: Tensor, weight: Tensor) -> Tensor:
     """The zero-padded blur of the map, then what reflection adds at the border.
 
     That is read from single rows and columns: no padded copy is made.
     """
-    # Without gradients nothing is kept anyway.
-    if torch.is_grad_enabled():
-        out = _DepthwiseConv.apply(x, weight)
-    else:
-        out = _depthwise_conv(x, weight, 1)
+    out = _depthwise_conv(x, weight, 1)
     line = weight[:, :, 1] * 2  # [1, 2, 1] / 4
     for to, of in _reflected(x.shape[2]):
         row = F.pad(x[:, :, of], (1, 1), 'reflect')

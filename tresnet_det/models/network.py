@@ -155,14 +155,24 @@ class _Block(nn.Module):
             else _Shortcut(inplanes, out, stride, norms, lean and inplanes <= planes)
         )
 
+    @property
+    def last(self) -> tuple[nn.Module | None, ...]:
+        """The last norm of the residual branch, and what it is computed with."""
+        raise NotImplementedError
+
     def residual(self, x: Tensor) -> Tensor:
         """The branch beside the shortcut, up to its last norm."""
         raise NotImplementedError
 
     def _forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        # Not in place: a backward hook's output must not be changed.
-        return F.relu_(self.residual(x) + shortcut)
+        out = self.residual(x)
+        # In place a map less is made. But what a hook was given must not be changed.
+        if may_bypass(*self.last) and out.dtype == shortcut.dtype:
+            out += shortcut
+        else:
+            out = out + shortcut
+        return F.relu_(out)
 
     def forward(self, x: Tensor) -> Tensor:
         # A compiler decides by itself what to compute again.
@@ -200,12 +210,16 @@ class BasicBlock(_Block):
         self.bn2 = norms(planes)
         self.se = SqueezeExcite(planes, max(planes // 4, 64)) if use_se else None
 
+    @property
+    def last(self) -> tuple[nn.Module | None, ...]:
+        return self.bn2, self.se
+
     def residual(self, x: Tensor) -> Tensor:
         out = self.blur(norm_act(self.bn1, self.act, self.conv1(x)))
         out = self.conv2(out)
         if self.se is None:
             return self.bn2(out)
-        if may_bypass(self.bn2, self.se):
+        if may_bypass(*self.last):
             return self.bn2.forward_gated(out, self.se.gate)
         return self.se(self.bn2(out))
 
@@ -237,10 +251,14 @@ class Bottleneck(_Block):
         self.conv3 = nn.Conv2d(planes, out, 1, bias=False)
         self.bn3 = norms(out)
 
+    @property
+    def last(self) -> tuple[nn.Module | None, ...]:
+        return self.bn3, self.conv3, self.se
+
     def residual(self, x: Tensor) -> Tensor:
         out = norm_act(self.bn1, self.act, self.conv1(x))
         out = self.blur(norm_act(self.bn2, self.act, self.conv2(out)))
-        if may_bypass(self.bn3, self.conv3, self.se):
+        if may_bypass(*self.last):
             gate = None if self.se is None else self.se.gate(out)
             return conv_norm(out, self.conv3, self.bn3, gate, lean=self.lean)
         if self.se is not None:
