@@ -55,6 +55,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num-train', type=int, default=300, help='of the demo set')
     parser.add_argument('--num-val', type=int, default=50, help='of the demo set')
     parser.add_argument('--pt2', action='store_true', help='torch.export programs too')
+    parser.add_argument(
+        '--all-images',
+        action='store_true',
+        help='compare on the train split as well: more boxes, so less chance',
+    )
     return parser.parse_args()
 
 
@@ -120,13 +125,27 @@ def trained(family: str, data: Path, work: Path, epochs: int) -> tuple[Path, Pat
     return config, checkpoint
 
 
-def export(config: Path, checkpoint: Path, precision: str) -> Export:
-    """What the export tool says of a precision, or of 'pt2'; kept in a file."""
-    file = config.with_name(f'{precision}.{"pt2" if precision == "pt2" else "onnx"}')
+def export(
+    config: Path, checkpoint: Path, precision: str, images: Path | None = None
+) -> Export:
+    """What the export tool says of a precision, or of 'pt2'; kept in a file.
+
+    Args:
+        images: Data whose val split is compared in place of the config's.
+    """
+    name = precision if images is None else f'{precision}-{images.name}'
+    file = config.with_name(f'{name}.{"pt2" if precision == "pt2" else "onnx"}')
     log = file.with_suffix('.log')
     how = ['--precision', precision]
     if precision == 'pt2':
         how = ['--format', 'torch-export']
+    if images is not None:
+        how += [
+            '--cfg-options',
+            f'val_dataloader.dataset.data_root={images}/',
+            f'val_dataloader.dataset.ann_file={annotations(images, "val")}',
+            f'val_evaluator.ann_file={annotations(images, "val")}',
+        ]
     if not log.exists():
         say(log)
         told = called(
@@ -169,12 +188,37 @@ def with_masks(data: Path, out: Path) -> Path:
     return out
 
 
+def all_as_val(data: Path, out: Path) -> Path:
+    """Data whose val split has the images of both splits."""
+    splits = {
+        split: json.loads(annotations(data, split).read_text())
+        for split in ('train', 'val')
+    }
+    images, notes = [], []
+    (out / 'val').mkdir(parents=True, exist_ok=True)
+    for split, content in splits.items():
+        ids = {}
+        for image in content['images']:
+            ids[image['id']] = len(images) + 1
+            name = f'{split}-{image["file_name"]}'
+            images.append(dict(image, id=len(images) + 1, file_name=name))
+            link = out / 'val' / name
+            if not link.exists():
+                link.symlink_to(data / split / image['file_name'])
+        for note in content['annotations']:
+            notes.append(dict(note, id=len(notes) + 1, image_id=ids[note['image_id']]))
+    both = dict(splits['val'], images=images, annotations=notes)
+    with written_whole(out / 'annotations' / 'val.json') as part:
+        part.write_text(json.dumps(both))
+    return out
+
+
 def beyond_tensorrt(files: Iterable[Path]) -> str:
     """Operators of the files that TensorRT's table lacks, by precision."""
     found: dict[str, set[str]] = {}
     for file in files:
         kinds = {node.op_type for node in onnx.load(file).graph.node}
-        found.setdefault(file.stem, set()).update(kinds - TENSORRT)
+        found.setdefault(file.stem.split('-')[0], set()).update(kinds - TENSORRT)
     return '; '.join(
         f'{precision}: {", ".join(sorted(kinds)) or "none"}'
         for precision, kinds in found.items()
@@ -186,7 +230,8 @@ def row(family: str, data: Path, out: Path, args: argparse.Namespace) -> str:
     if family == 'mask-rcnn':
         data = with_masks(data, out / f'{data.name}-boxes-as-masks')
     config, checkpoint = trained(family, data, work, args.epochs)
-    made = {name: export(config, checkpoint, name) for name in LIMITS}
+    both = all_as_val(data, out / f'{data.name}-all') if args.all_images else None
+    made = {name: export(config, checkpoint, name, both) for name in LIMITS}
     first = made['fp32']
     right = first.figures('mmdetection')
     ap = f'{right["AP"]:.4f}' if right else '-'
@@ -207,7 +252,7 @@ def row(family: str, data: Path, out: Path, args: argparse.Namespace) -> str:
         ', '.join(sizes),
     ]
     if args.pt2:
-        program = export(config, checkpoint, 'pt2')
+        program = export(config, checkpoint, 'pt2', both)
         told = re.search(r'(\S+) of the largest value$', program.log, re.M)
         cells.append(told[1] if program.written and told else '**refused**')
     return f'| {" | ".join(cells)} |'

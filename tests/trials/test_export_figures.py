@@ -81,6 +81,22 @@ def test_the_command(tmp_path, data, monkeypatch, capsys):
     assert note['segmentation'] == [[5, 6, 25, 6, 25, 36, 5, 36]]
 
 
+def test_all_images_become_one_split(tmp_path, data):
+    both = export_figures.all_as_val(data, tmp_path / 'both')
+    for split in ('train', 'val'):
+        for name in ('1.png', '2.png'):
+            (data / split / name).write_text(f'{split} {name}')
+    content = json.loads((both / 'annotations' / 'val.json').read_text())
+    names = [image['file_name'] for image in content['images']]
+    assert [(both / 'val' / name).read_text() for name in names] == [
+        *('train 1.png', 'train 2.png', 'val 1.png', 'val 2.png')
+    ]
+    assert [image['id'] for image in content['images']] == [1, 2, 3, 4]
+    ids = [(note['id'], note['image_id']) for note in content['annotations']]
+    assert ids == [(1, 1), (2, 3)]
+    assert len(content['categories']) == 2
+
+
 def test_what_ended_otherwise_is_told(tmp_path):
     made = export_figures.Export('exporting\nerror: no such head\n', tmp_path / 'a')
     assert made.cell == '**failed**: error: no such head'
