@@ -21,8 +21,15 @@ def test_benchmark(monkeypatch, capsys):
         monkeypatch,
         'tools/analysis_tools/benchmark.py',
         *('m:inplace', '--size', '32', '32', '--batch', '2', '--repeats', '1'),
+        '--operators',
     )
-    assert 'm:inplace' in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[4].startswith('| m:inplace | 29.34 | ')
+    for line, step in zip(lines[-2:], ('training', 'inference')):
+        name, of, *shares = line.strip('| ').split(' | ')
+        assert (name, of) == ('m:inplace', step)
+        shares = [float(share.removesuffix(' %')) for share in shares]
+        assert abs(sum(shares) - 100) < 0.2 and min(shares) > 1
 
 
 def test_kept_memory(monkeypatch, capsys):

@@ -53,6 +53,11 @@ def parse_args() -> argparse.Namespace:
         help='timed rounds; 0 measures the memory alone',
     )
     parser.add_argument(
+        '--operators',
+        action='store_true',
+        help="which part of the time convolutions and norms take, by torch's profiler",
+    )
+    parser.add_argument(
         '--memory-budget',
         type=float,
         default=1.0,
@@ -79,6 +84,7 @@ def main() -> None:
         getattr(torch, args.dtype),
         device,
         args.repeats,
+        args.operators,
     )
     chip = (
         torch.cuda.get_device_name(device)
@@ -97,8 +103,15 @@ def main() -> None:
     print('|---' * 9 + '|')
     for row in rows:
         forms = ('.2f', '.1f', '.3f', '.3f', '.3f', '.3f', '.3f', '.1f')
-        values = (row.params / 1e6, *row[2:])
+        values = (row.params / 1e6, *row[2:9])
         print('|', ' | '.join([row.name, *map(cell, values, forms)]), '|')
+    if args.operators:
+        print('\n| backbone | step | convolution | batch norm | other |')
+        print('|---' * 5 + '|')
+    for row in rows:
+        for step, part in zip(('training', 'inference'), row.shares or ()):
+            parts = (f'{100 * share:.1f} %' for share in part.values())
+            print('|', ' | '.join([row.name, step, *parts]), '|')
 
 
 if __name__ == '__main__':

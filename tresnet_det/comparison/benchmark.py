@@ -11,6 +11,7 @@ from typing import (
 import torch
 import torch.nn as nn
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from ..common.errors import UserError
 from ..common.paired import paired_rounds, ratio
@@ -24,6 +25,7 @@ __all__ = [
     'measure',
     'paired_times',
     'peak_bytes',
+    'shares',
     'train_step',
 ]
 
@@ -160,6 +162,39 @@ def paired_times(
     return {name: [seconds.wall for seconds in own] for name, own in times.items()}
 
 
+def shares(step: Callable[[], None], device: torch.device) -> dict[str, float]:
+    """Which part of a step's time is spent in which kind of operator.
+
+    Args:
+        step: It is called twice; the second time is looked at.
+        device: Whose time counts.
+
+    Returns:
+        'convolution', 'batch norm' and 'other', which are 1 together.
+    """
+    step()
+    cuda = device.type == 'cuda'
+    with profile(
+        activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    ) as profiler:
+        step()
+    found = dict.fromkeys(('convolution', 'batch norm', 'other'), 0.0)
+    for event in profiler.key_averages():
+        if 'conv' in event.key:
+            kind = 'convolution'
+        elif 'batch_norm' in event.key:
+            kind = 'batch norm'
+        else:
+            kind = 'other'
+        if not cuda:
+            found[kind] += event.self_cpu_time_total
+        elif hasattr(event, 'self_device_time_total'):
+            found[kind] += event.self_device_time_total
+        else:  # torch 2.1
+            found[kind] += event.self_cuda_time_total
+    return {kind: time / sum(found.values()) for kind, time in found.items()}
+
+
 class Row(NamedTuple):
     """Figures of one backbone; ratios are to the first row's.
 
@@ -170,6 +205,8 @@ class Row(NamedTuple):
         train, train_ratio: Seconds of a training step, median of the rounds.
         infer, infer_ratio: Seconds of inference, in eval() without gradients.
         peak: MiB of a training step per image on CUDA, or None.
+        shares: Of the kinds of operators in a training step and in inference, if
+            they were asked for.
     """
 
     name: str
@@ -181,6 +218,7 @@ class Row(NamedTuple):
     infer: float | None
     infer_ratio: float | None
     peak: float | None
+    shares: tuple[dict[str, float], dict[str, float]] | None = None
 
 
 def measure(
@@ -190,6 +228,7 @@ def measure(
     dtype: torch.dtype,
     device: torch.device,
     repeats: int,
+    operators: bool = False,
 ) -> list[Row]:
     """Measure backbones in training mode and in inference, in one run.
 
@@ -200,6 +239,7 @@ def measure(
         dtype: float32, float64, or a half type for autocast.
         device: Where to run.
         repeats: Rounds that are timed; 0 for the memory alone.
+        operators: Find the shares of the kinds of operators too.
     """
     weights = dtype if dtype == torch.float64 else torch.float32
     x = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(
@@ -220,6 +260,13 @@ def measure(
     def infer(model: nn.Module) -> None:
         maps_of(model, x, dtype)
 
+    parts = {}
+    if operators:
+        for name, model in models.items():
+            of_training = shares(partial(train_step, model, x, dtype), device)
+            model.eval()
+            parts[name] = of_training, shares(partial(infer, model), device)
+            model.train()
     train: dict[str, list[float]] = {}
     inference: dict[str, list[float]] = {}
     if repeats:
@@ -252,6 +299,7 @@ def measure(
             *times(train, name),
             *times(inference, name),
             peak[name],
+            parts.get(name),
         )
         for name in names
     ]

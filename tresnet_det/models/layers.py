@@ -146,7 +146,8 @@ class _Blur(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _BlurTransposed.apply(grad, *ctx.saved_tensors, ctx.size, ctx.dtype), None
+        (weight,) = ctx.saved_tensors
+        return _BlurTransposed.apply(grad, weight, ctx.size, ctx.dtype), None
 
 
 class _BlurTransposed(torch.autograd.Function):
@@ -164,7 +165,8 @@ class _BlurTransposed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return _Blur.apply(grad, *ctx.saved_tensors).to(ctx.dtype), None, None, None
+        (weight,) = ctx.saved_tensors
+        return _Blur.apply(grad, weight).to(ctx.dtype), None, None, None
 
 
 def _line_transposed(grad: Tensor, size: int, dim: int) -> Tensor:

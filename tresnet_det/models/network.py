@@ -155,9 +155,8 @@ class _Block(nn.Module):
             else _Shortcut(inplanes, out, stride, norms, lean and inplanes <= planes)
         )
 
-    @property
-    def last(self) -> tuple[nn.Module | None, ...]:
-        """The last norm of the residual branch, and what it is computed with."""
+    def residual_unseen(self) -> bool:
+        """Whether no hook is given what the residual branch returns."""
         raise NotImplementedError
 
     def residual(self, x: Tensor) -> Tensor:
@@ -168,7 +167,7 @@ class _Block(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.residual(x)
         # In place a map less is made. But what a hook was given must not be changed.
-        if may_bypass(*self.last) and out.dtype == shortcut.dtype:
+        if self.residual_unseen() and out.dtype == shortcut.dtype:
             out += shortcut
         else:
             out = out + shortcut
@@ -210,16 +209,15 @@ class BasicBlock(_Block):
         self.bn2 = norms(planes)
         self.se = SqueezeExcite(planes, max(planes // 4, 64)) if use_se else None
 
-    @property
-    def last(self) -> tuple[nn.Module | None, ...]:
-        return self.bn2, self.se
+    def residual_unseen(self) -> bool:
+        return may_bypass(self.bn2, self.se)
 
     def residual(self, x: Tensor) -> Tensor:
         out = self.blur(norm_act(self.bn1, self.act, self.conv1(x)))
         out = self.conv2(out)
         if self.se is None:
             return self.bn2(out)
-        if may_bypass(*self.last):
+        if may_bypass(self.bn2, self.se):
             return self.bn2.forward_gated(out, self.se.gate)
         return self.se(self.bn2(out))
 
@@ -251,14 +249,13 @@ class Bottleneck(_Block):
         self.conv3 = nn.Conv2d(planes, out, 1, bias=False)
         self.bn3 = norms(out)
 
-    @property
-    def last(self) -> tuple[nn.Module | None, ...]:
-        return self.bn3, self.conv3, self.se
+    def residual_unseen(self) -> bool:
+        return may_bypass(self.bn3, self.conv3, self.se)
 
     def residual(self, x: Tensor) -> Tensor:
         out = norm_act(self.bn1, self.act, self.conv1(x))
         out = self.blur(norm_act(self.bn2, self.act, self.conv2(out)))
-        if may_bypass(*self.last):
+        if may_bypass(self.bn3, self.conv3, self.se):
             gate = None if self.se is None else self.se.gate(out)
             return conv_norm(out, self.conv3, self.bn3, gate, lean=self.lean)
         if self.se is not None:
