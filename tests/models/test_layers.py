@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from halves import HALVES
 from torch.autograd import gradcheck
 
 from tresnet_det.models.layers import BlurPool, SpaceToDepth, SqueezeExcite
@@ -74,7 +75,7 @@ def test_blur_follows_dtype_and_layout(dtype):
 
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize('dtype', [*HALVES, torch.float32])
 def test_gradient_of_the_blur_in_every_dtype_and_layout(size, layout, dtype):
     x, blur = image(2, 3, *size), BlurPool(3)
     grad = torch.randn_like(blur(x)).to(dtype)
