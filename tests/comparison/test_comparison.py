@@ -16,6 +16,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from tresnet_det.common.errors import UserError
 from tresnet_det.comparison import report, training
 from tresnet_det.comparison.cost import measure_costs
 from tresnet_det.comparison.equality import differences
@@ -198,6 +199,22 @@ def test_a_run_that_ended_early_is_finished(arms):
     assert not run.finished
     run.ended.touch()
     assert run.finished
+
+
+def test_a_finished_run_may_lose_its_checkpoints(arms, data):
+    """Whoever needs the space does not lose what was found."""
+    run = arms[0][0]
+    pretend(run, 2, detections(data))
+    run.ended.touch()
+    for file in run.work_dir.glob('*.pth'):
+        file.unlink()
+    assert run.state == 'finished' and run.is_evaluated
+    training.train(run)
+    training.evaluate(run)
+    assert not list(run.work_dir.glob('*/train.py*'))
+    run.evaluated.unlink()
+    with pytest.raises(UserError, match='no checkpoint is left .* delete .*ended'):
+        training.evaluate(run)
 
 
 def test_damaged_checkpoints_are_a_failure_of_their_run(arms):

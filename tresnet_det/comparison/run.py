@@ -75,12 +75,15 @@ class Run:
         Raises:
             UserError: There are checkpoints, but none is whole.
         """
-        if (
-            not any(self.work_dir.glob('*.pth'))
-            and not (self.work_dir / 'last_checkpoint').exists()
-        ):
+        files = any(self.work_dir.glob('*.pth'))
+        if not files and not (self.work_dir / 'last_checkpoint').exists():
             return None
-        found = find_whole_checkpoint(self.work_dir)
+        try:
+            found = find_whole_checkpoint(self.work_dir)
+        except UserError:
+            if files or not self.ended.exists():
+                raise
+            return None  # deleted since, to make room
         return None if found is None else Path(found)
 
     @property
@@ -90,10 +93,10 @@ class Run:
             checkpoint = self.checkpoint
         except UserError:  # training it says so
             return 0
-        if checkpoint is None:
-            return 0
         if self.ended.exists():
             return self.length
+        if checkpoint is None:
+            return 0
         content = read_mapped(checkpoint)
         meta = content['meta']
         if not self.by_epoch:
@@ -132,15 +135,16 @@ class Run:
     def subject(self) -> dict[str, Any]:
         """What an evaluation would be of: checkpoint and annotations."""
         checkpoint = self.checkpoint
-        if checkpoint is None:
+        if checkpoint is not None:
+            stat = checkpoint.stat()
+            of = dict(
+                checkpoint=checkpoint.name, size=stat.st_size, written=stat.st_mtime_ns
+            )
+        elif self.evaluated.exists():  # of one that has been deleted since
+            of = json.loads(self.evaluated.read_text())
+        else:
             return {}
-        stat = checkpoint.stat()
-        return dict(
-            checkpoint=checkpoint.name,
-            size=stat.st_size,
-            written=stat.st_mtime_ns,
-            annotations=digest(Path(evaluator_of(self.cfg).ann_file)),
-        )
+        return dict(of, annotations=digest(Path(evaluator_of(self.cfg).ann_file)))
 
     @property
     def is_evaluated(self) -> bool:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 
 from ..common.atomic import written_whole
+from ..common.errors import UserError
 from ..environment.versions import PACKAGE, commit
 from .equality import evaluator_of
 from .run import Run
@@ -166,10 +167,16 @@ def evaluate(run: Run, gpus: int = 1) -> None:
 
     Raises:
         RuntimeError: The evaluation failed.
+        UserError: Its checkpoints are gone.
     """
     with _claimed(run) as lock:
         if not run.finished or run.is_evaluated:
             return
+        if run.checkpoint is None:
+            raise UserError(
+                f'{run.work_dir} was trained to its end, but no checkpoint is left to '
+                f'evaluate; to train it again delete {run.ended}'
+            )
         run.evaluated.unlink(missing_ok=True)
         with written_whole(run.detections) as part:
             cfg = deepcopy(run.cfg)
