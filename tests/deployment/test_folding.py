@@ -40,6 +40,30 @@ def test_tresnet_equals_its_folded_copy(arch, norm):
     assert all(torch.equal(value, before[k]) for k, value in net.state_dict().items())
 
 
+def test_a_norm_that_reads_a_map_of_the_backbone_stays():
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = shaken(TResNet(ARCH))
+            self.norm = shaken(nn.BatchNorm2d(self.backbone.out_channels[0]))
+
+        def forward(self, x):
+            first, *others = self.backbone(x)
+            return [self.norm(first), *others]
+
+    folded = check(Normed().eval())
+    assert isinstance(folded.norm, nn.BatchNorm2d)
+
+
+def test_the_copy_can_be_differentiated_to_its_input():
+    net, grads = shaken(TResNet(ARCH, norm_cfg=dict(type='BN'))), []
+    for model in (net, deployed(net)):
+        x = torch.rand(1, 3, 33, 47, generator=torch.Generator().manual_seed(0))
+        sum(y.mean() for y in model(x.requires_grad_())).backward()
+        grads.append(x.grad)
+    assert (grads[0] - grads[1]).abs().max() <= 1e-4 * grads[0].abs().max()
+
+
 def test_maps_of_a_channels_last_net_have_the_usual_format():
     check(shaken(TResNet(ARCH, channels_last=True)))
 

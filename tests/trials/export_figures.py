@@ -195,15 +195,16 @@ def all_as_val(data: Path, out: Path) -> Path:
         for split in ('train', 'val')
     }
     images, notes = [], []
-    (out / 'val').mkdir(parents=True, exist_ok=True)
     for split, content in splits.items():
         ids = {}
         for image in content['images']:
             ids[image['id']] = len(images) + 1
-            name = f'{split}-{image["file_name"]}'
+            name = f'{split}/{image["file_name"]}'
             images.append(dict(image, id=len(images) + 1, file_name=name))
             link = out / 'val' / name
+            link.parent.mkdir(parents=True, exist_ok=True)
             if not link.exists():
+                link.unlink(missing_ok=True)  # the data lay elsewhere before
                 link.symlink_to(data / split / image['file_name'])
         for note in content['annotations']:
             notes.append(dict(note, id=len(notes) + 1, image_id=ids[note['image_id']]))

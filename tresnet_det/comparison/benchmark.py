@@ -11,6 +11,7 @@ from typing import (
 import torch
 import torch.nn as nn
 from torch import Tensor
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from ..common.errors import UserError
@@ -180,6 +181,8 @@ def shares(step: Callable[[], None], device: torch.device) -> dict[str, float]:
         step()
     found = dict.fromkeys(('convolution', 'batch norm', 'other'), 0.0)
     for event in profiler.key_averages():
+        if event.device_type != DeviceType.CPU:
+            continue  # kernels, whose time their operators have
         if 'conv' in event.key:
             kind = 'convolution'
         elif 'batch_norm' in event.key:

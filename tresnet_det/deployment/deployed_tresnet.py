@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..common.errors import UserError
 from ..models.abn import InPlaceABN
 from ..models.backbone import TResNet
-from ..models.layers import BlurPool, SpaceToDepth, SqueezeExcite
+from ..models.layers import BlurPool, SpaceToDepth
 from ..models.network import BasicBlock, Bottleneck
 
 __all__ = ['DeployedTResNet', 'activation_of', 'folded_conv']
@@ -125,29 +125,14 @@ class _Pool(nn.Module):
         return F.avg_pool2d(F.pad(x, (0, 1, 0, 1), 'replicate'), 2)
 
 
-class _Gate(nn.Module):
-    """Squeeze-and-excitation in place."""
-
-    def __init__(self, se: SqueezeExcite) -> None:
-        super().__init__()
-        self.se = se.requires_grad_(False).eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mul_(self.se.gate(x))
-
-
 class _Block(nn.Module):
-    """A residual block: convs, gate before the last conv or after it, sum.
-
-    What a conv returns is changed in place from there on: less memory, which takes
-    time to get.
-    """
+    """A residual block: convs, gate before the last conv or after it, sum."""
 
     def __init__(self, block: BasicBlock | Bottleneck) -> None:
         super().__init__()
         blur = [block.blur] if isinstance(block.blur, BlurPool) else []
         first = _activated(block.conv1, block.bn1, block.act)
-        gate = [] if block.se is None else [_Gate(block.se)]
+        gate = [] if block.se is None else [block.se.requires_grad_(False).eval()]
         if isinstance(block, BasicBlock):
             last = folded_conv(block.conv2, block.bn2)
             self.residual = nn.Sequential(first, *blur, last, *gate)
@@ -166,7 +151,9 @@ class _Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu_(self.residual(x).add_(self.shortcut(x)))
+        # The sum in place; the result another tensor than the conv's, by which
+        # `folding` would take what reads it for the conv's reader.
+        return F.relu(self.residual(x).add_(self.shortcut(x)))
 
 
 def _stages(net: TResNet) -> tuple[Any, ...]:

@@ -156,7 +156,7 @@ class _Block(nn.Module):
         )
 
     def residual_unseen(self) -> bool:
-        """Whether no hook is given what the residual branch returns."""
+        """Whether nobody but the sum is given what the residual branch returns."""
         raise NotImplementedError
 
     def residual(self, x: Tensor) -> Tensor:
@@ -166,7 +166,8 @@ class _Block(nn.Module):
     def _forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.residual(x)
-        # In place a map less is made. But what a hook was given must not be changed.
+        # In place a map less is made. But what a hook or another residual() keeps must
+        # not be changed.
         if self.residual_unseen() and out.dtype == shortcut.dtype:
             out += shortcut
         else:
@@ -210,7 +211,7 @@ class BasicBlock(_Block):
         self.se = SqueezeExcite(planes, max(planes // 4, 64)) if use_se else None
 
     def residual_unseen(self) -> bool:
-        return may_bypass(self.bn2, self.se)
+        return type(self) is BasicBlock and may_bypass(self.bn2, self.se)
 
     def residual(self, x: Tensor) -> Tensor:
         out = self.blur(norm_act(self.bn1, self.act, self.conv1(x)))
@@ -250,7 +251,8 @@ class Bottleneck(_Block):
         self.bn3 = norms(out)
 
     def residual_unseen(self) -> bool:
-        return may_bypass(self.bn3, self.conv3, self.se)
+        own = type(self) is Bottleneck
+        return own and may_bypass(self.bn3, self.conv3, self.se)
 
     def residual(self, x: Tensor) -> Tensor:
         out = norm_act(self.bn1, self.act, self.conv1(x))
