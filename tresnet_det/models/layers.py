@@ -45,15 +45,18 @@ def space_to_depth(x: Tensor, block: int) -> Tensor:
     """
     n, c, h, w = x.shape
     b = block
-    channels_last = (
-        x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    )
+    channels_last = _is_channels_last(x)
     x = x.view(n, c, h // b, b, w // b, b)
     if channels_last:
         x = x.permute(0, 2, 4, 3, 5, 1)  # N, H/4, W/4, row, column, C
         return x.reshape(n, h // b, w // b, b * b * c).permute(0, 3, 1, 2)
     x = x.permute(0, 3, 5, 1, 2, 4)  # N, row, column, C, H/4, W/4
     return x.reshape(n, b * b * c, h // b, w // b)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    """False of what has both formats, as a map of one channel has."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 class _ConvOfBlocks(torch.autograd.Function):
@@ -141,9 +144,7 @@ class _Blur(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.size, ctx.dtype = x.shape[2:], x.dtype
-        ctx.channels_last = (
-            x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-        )
+        ctx.channels_last = _is_channels_last(x)
         return _blur_without_copy(x, weight)
 
     @staticmethod
