@@ -45,14 +45,16 @@ def test_a_norm_that_reads_a_map_of_the_backbone_stays():
         def __init__(self):
             super().__init__()
             self.backbone = shaken(TResNet(ARCH))
-            self.norm = shaken(nn.BatchNorm2d(self.backbone.out_channels[0]))
+            self.norms = nn.ModuleList(
+                shaken(nn.BatchNorm2d(channels))
+                for channels in self.backbone.out_channels
+            )
 
         def forward(self, x):
-            first, *others = self.backbone(x)
-            return [self.norm(first), *others]
+            return [norm(y) for norm, y in zip(self.norms, self.backbone(x))]
 
     folded = check(Normed().eval())
-    assert isinstance(folded.norm, nn.BatchNorm2d)
+    assert all(isinstance(norm, nn.BatchNorm2d) for norm in folded.norms)
 
 
 def test_the_copy_can_be_differentiated_to_its_input():

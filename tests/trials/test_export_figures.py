@@ -97,6 +97,23 @@ def test_all_images_become_one_split(tmp_path, data):
     assert len(content['categories']) == 2
 
 
+def test_all_images_are_what_is_compared(tmp_path, data, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        export_figures, 'called', lambda *arguments: told.append(arguments) or ''
+    )
+    both = export_figures.all_as_val(data, tmp_path / 'both')
+    made = export_figures.export(tmp_path / 'c.py', tmp_path / 'e.pth', 'fp16', both)
+    assert made.file == tmp_path / 'fp16-both.onnx'
+    assert told[0][3:] == (
+        tmp_path / 'fp16-both.onnx',
+        *('--precision', 'fp16', '--cfg-options'),
+        f'val_dataloader.dataset.data_root={both}/',
+        f'val_dataloader.dataset.ann_file={both}/annotations/val.json',
+        f'val_evaluator.ann_file={both}/annotations/val.json',
+    )
+
+
 def test_what_ended_otherwise_is_told(tmp_path):
     made = export_figures.Export('exporting\nerror: no such head\n', tmp_path / 'a')
     assert made.cell == '**failed**: error: no such head'
