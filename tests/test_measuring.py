@@ -20,14 +20,23 @@ def test_benchmark(monkeypatch, capsys):
     run(
         monkeypatch,
         'tools/analysis_tools/benchmark.py',
-        *('m:inplace', '--size', '32', '32', '--batch', '2', '--repeats', '1'),
-        '--operators',
+        *('m:inplace', 'm:deployed', '--size', '32', '32', '--batch', '2'),
+        *('--repeats', '1', '--operators'),
     )
     lines = capsys.readouterr().out.splitlines()
-    assert lines[4].startswith('| m:inplace | 29.34 | ')
-    for line, step in zip(lines[-2:], ('training', 'inference')):
-        name, of, *shares = line.strip('| ').split(' | ')
-        assert (name, of) == ('m:inplace', step)
+    cells = [line.strip('| ').split(' | ') for line in lines]
+    assert cells[4][:2] == ['m:inplace', '29.34'] and cells[4][-1] == '-'
+    assert float(cells[4][2]) > 1 and '-' not in cells[4][:-1]
+    # For inference alone: nothing is kept, no step is timed. Norms went.
+    assert cells[5][0] == 'm:deployed' and cells[5][2:6] == ['-'] * 4
+    assert float(cells[5][6]) > 0 and float(cells[5][7]) != 1
+    assert [row[:2] for row in cells[-3:]] == [
+        ['m:inplace', 'training'],
+        ['m:inplace', 'inference'],
+        ['m:deployed', 'inference'],
+    ]
+    assert cells[-1][3] == '0.0 %'
+    for shares in (row[2:] for row in cells[-3:-1]):
         shares = [float(share.removesuffix(' %')) for share in shares]
         assert abs(sum(shares) - 100) < 0.2 and min(shares) > 1
 

@@ -19,6 +19,16 @@ from torch._functorch import config as functorch_config
 from tresnet_det.common.command_line import tell_user_errors
 from tresnet_det.comparison.benchmark import measure
 
+# Figures of a row, and how the table calls them.
+COLUMNS = dict(
+    kept='kept, MiB/image',
+    kept_ratio='ratio',
+    train='train, s',
+    train_ratio='ratio',
+    infer='inference, s',
+    infer_ratio='ratio',
+    peak='peak, MiB/image',
+)
 DTYPES = ('float32', 'float64', 'bfloat16', 'float16')
 
 
@@ -31,9 +41,9 @@ def parse_args() -> argparse.Namespace:
         nargs='*',
         default=['resnet50', 'timm:m', 'm:bn', 'm:inplace', 'm:recompute'],
         help='resnet50, timm:ARCH or ARCH:MODE; ARCH is m, l, xl or v2_l, '
-        'MODE bn, inplace, recompute, both (with the first two stages computed again) '
-        'or cp; with :compiled after it, by torch.compile, with :partitioned only its '
-        'choice of what to keep',
+        'MODE bn, inplace, recompute, both (with the first two stages computed again), '
+        'cp, or deployed (folded, in inference alone); with :compiled after it, by '
+        'torch.compile, with :partitioned only its choice of what to keep',
     )
     parser.add_argument(
         '--size', type=int, nargs=2, default=(320, 320), metavar=('H', 'W')
@@ -67,8 +77,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def cell(value: object, form: str) -> str:
-    return '-' if value is None else format(value, form)
+def cell(value: float | None) -> str:
+    return '-' if value is None else f'{value:.3f}'
 
 
 @tell_user_errors
@@ -96,20 +106,16 @@ def main() -> None:
         f'{args.batch} of {args.size[0]}x{args.size[1]}, '
         f'{args.repeats} rounds\n'
     )
-    print(
-        '| backbone | params, M | kept, MiB/image | ratio | train, s | '
-        'ratio | inference, s | ratio | peak, MiB/image |'
-    )
-    print('|---' * 9 + '|')
+    print(f'| {" | ".join(["backbone", "params, M", *COLUMNS.values()])} |')
+    print('|---' * (2 + len(COLUMNS)) + '|')
     for row in rows:
-        forms = ('.2f', '.1f', '.3f', '.3f', '.3f', '.3f', '.3f', '.1f')
-        values = (row.params / 1e6, *row[2:9])
-        print('|', ' | '.join([row.name, *map(cell, values, forms)]), '|')
+        cells = [cell(getattr(row, name)) for name in COLUMNS]
+        print('|', ' | '.join([row.name, f'{row.params / 1e6:.2f}', *cells]), '|')
     if args.operators:
         print('\n| backbone | step | convolution | batch norm | other |')
         print('|---' * 5 + '|')
     for row in rows:
-        for step, part in zip(('training', 'inference'), row.shares or ()):
+        for step, part in row.shares.items():
             parts = (f'{100 * share:.1f} %' for share in part.values())
             print('|', ' | '.join([row.name, step, *parts]), '|')
 

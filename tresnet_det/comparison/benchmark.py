@@ -40,15 +40,17 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
     Args:
         name: 'resnet50' (mmdet's), 'timm:ARCH' (timm's TResNet with batch
             norm), or 'ARCH:MODE' with MODE one of 'inplace', 'recompute',
-            'both' (that, and the first two stages computed again), 'cp' and
-            'bn'; ARCH is m, l, xl or v2_l.  With ':compiled' after
-            it, by torch.compile, for one size; with ':partitioned', the same
-            without the kernels: it keeps what the compiler decides to keep.
+            'both' (that, and the first two stages computed again), 'cp', 'bn'
+            and 'deployed' (folded, for inference alone); ARCH is m, l, xl or
+            v2_l.  With ':compiled' after it, by torch.compile, for one size;
+            with ':partitioned', the same without the kernels: it keeps what the
+            compiler decides to keep.
         training: Norms use batch statistics; else the whole is in eval().
 
     Raises:
         UserError: Another name.
     """
+    from ..deployment.folding import deployed
     from ..models.backbone import TResNet
     from ..weights.archs import ARCHS
 
@@ -64,6 +66,7 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
         'both': dict(recompute_last_conv=True, with_cp=(0, 1)),
         'cp': dict(with_cp=True),
         'bn': dict(norm_cfg=dict(type='BN')),
+        'deployed': {},
     }
     model: nn.Module
     if name == 'resnet50':
@@ -78,6 +81,8 @@ def build_backbone(name: str, training: bool = True) -> nn.Module:
         )
     elif kind in ARCHS and arch in modes:
         model = TResNet(kind, norm_eval=False, **modes[arch])
+        if arch == 'deployed':
+            return deployed(model)
     else:
         raise UserError(
             f'The backbone is {name!r}, expected resnet50, timm:ARCH or '
@@ -206,22 +211,23 @@ class Row(NamedTuple):
         params: Number of parameters.
         kept, kept_ratio: MiB kept for backward per image in training mode.
         train, train_ratio: Seconds of a training step, median of the rounds.
+            None, as what is kept, of a network for inference alone.
         infer, infer_ratio: Seconds of inference, in eval() without gradients.
         peak: MiB of a training step per image on CUDA, or None.
-        shares: Of the kinds of operators in a training step and in inference, if
-            they were asked for.
+        shares: Of the kinds of operators in 'training' (a step) and 'inference',
+            if they were asked for.
     """
 
     name: str
     params: int
-    kept: float
-    kept_ratio: float
+    kept: float | None
+    kept_ratio: float | None
     train: float | None
     train_ratio: float | None
     infer: float | None
     infer_ratio: float | None
     peak: float | None
-    shares: tuple[dict[str, float], dict[str, float]] | None = None
+    shares: dict[str, dict[str, float]]
 
 
 def measure(
@@ -249,60 +255,54 @@ def measure(
         device, weights
     )
     models: dict[str, nn.Module] = {}
+    trained: dict[str, nn.Module] = {}
     kept: dict[str, float] = {}
-    peak: dict[str, float | None] = {}
+    peak: dict[str, float] = {}
     for name in names:
         torch.manual_seed(0)
-        model = build_backbone(name).to(device, weights)
+        models[name] = model = build_backbone(name).to(device, weights)
+        if not any(value.requires_grad for value in model.parameters()):
+            continue
+        trained[name] = model
         kept[name] = kept_bytes(model, x, dtype) / batch / MIB
         top = peak_bytes(model, x, dtype)
-        peak[name] = None if top is None else top / batch / MIB
-        models[name] = model
+        if top is not None:
+            peak[name] = top / batch / MIB
 
     @torch.no_grad()
     def infer(model: nn.Module) -> None:
         maps_of(model, x, dtype)
 
-    parts = {}
-    if operators:
-        for name, model in models.items():
-            of_training = shares(partial(train_step, model, x, dtype), device)
-            model.eval()
-            parts[name] = of_training, shares(partial(infer, model), device)
-            model.train()
-    train: dict[str, list[float]] = {}
-    inference: dict[str, list[float]] = {}
-    if repeats:
-        train = paired_times(
-            {n: partial(train_step, m, x, dtype) for n, m in models.items()},
-            repeats,
-            device,
-        )
-        for model in models.values():
-            model.eval()
-        inference = paired_times(
-            {n: partial(infer, m) for n, m in models.items()}, repeats, device
-        )
+    steps_of: dict[str, dict[str, Callable[[], None]]] = dict(
+        training={n: partial(train_step, m, x, dtype) for n, m in trained.items()},
+        inference={n: partial(infer, m) for n, m in models.items()},
+    )
+    parts: dict[str, dict[str, dict[str, float]]] = {name: {} for name in names}
+    times: dict[str, dict[str, list[float]]] = {}
+    for kind, steps in steps_of.items():
+        for model in trained.values():
+            model.train(kind == 'training')
+        if operators:
+            for name, step in steps.items():
+                parts[name][kind] = shares(step, device)
+        times[kind] = paired_times(steps, repeats, device) if repeats else {}
 
-    def times(
-        of: dict[str, list[float]], name: str
-    ) -> tuple[float | None, float | None]:
-        return (
-            (statistics.median(of[name]), ratio(of[name], of[names[0]]))
-            if of
-            else (None, None)
-        )
+    def figures(of: dict[str, list[float]], name: str) -> tuple[Any, Any]:
+        if name not in of:
+            return None, None
+        base = of.get(names[0])
+        return statistics.median(of[name]), base and ratio(of[name], base)
 
     return [
         Row(
             name,
             sum(p.numel() for p in models[name].parameters()),
-            kept[name],
-            kept[name] / kept[names[0]],
-            *times(train, name),
-            *times(inference, name),
-            peak[name],
-            parts.get(name),
+            kept.get(name),
+            kept[name] / kept[names[0]] if {name, names[0]} <= kept.keys() else None,
+            *figures(times['training'], name),
+            *figures(times['inference'], name),
+            peak.get(name),
+            parts[name],
         )
         for name in names
     ]

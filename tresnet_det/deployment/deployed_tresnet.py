@@ -20,6 +20,7 @@ from ..models.abn import InPlaceABN
 from ..models.backbone import TResNet
 from ..models.layers import BlurPool, SpaceToDepth
 from ..models.network import BasicBlock, Bottleneck
+from .fused_conv import FusedConv, as_fused
 
 __all__ = ['DeployedTResNet', 'activation_of', 'folded_conv']
 
@@ -76,14 +77,15 @@ def activation_of(norm: _BatchNorm) -> nn.Module:
     return nn.Identity()
 
 
-def _activated(conv: nn.Conv2d, norm: _BatchNorm, act: nn.Module) -> nn.Sequential:
-    """Folded conv and activation; ``act`` follows a norm that has none."""
+def _fused(
+    conv: nn.Conv2d, norm: _BatchNorm, act: nn.LeakyReLU | None = None
+) -> FusedConv:
+    """Conv, norm and activation in one; ``act`` follows a norm that has none."""
     own = activation_of(norm)
-    if isinstance(own, nn.Identity) and isinstance(act, nn.LeakyReLU):
-        own = nn.LeakyReLU(act.negative_slope)
-    if isinstance(own, nn.LeakyReLU):
-        own.inplace = True  # nobody else has seen what the conv returns
-    return nn.Sequential(folded_conv(conv, norm), own)
+    act = own if isinstance(own, nn.LeakyReLU) else act
+    return FusedConv.of(
+        folded_conv(conv, norm), None if act is None else act.negative_slope
+    )
 
 
 class _Stem(nn.Module):
@@ -93,25 +95,24 @@ class _Stem(nn.Module):
     lies beyond is never read.
     """
 
-    def __init__(self, conv: nn.Conv2d, norm: _BatchNorm, act: nn.Module) -> None:
+    def __init__(self, conv: nn.Conv2d, norm: _BatchNorm, act: nn.LeakyReLU) -> None:
         super().__init__()
-        small = folded_conv(conv, norm)
+        small = _fused(conv, norm, act)
         block = SpaceToDepth.block
         out, _, rows, columns = small.weight.shape
         # Channels of the small conv: row in the block, column, input channel.
         weight = small.weight.view(out, block, block, -1, rows, columns)
         weight = weight.permute(0, 3, 4, 1, 5, 2)  # out, in, row, of it, column, of it
         weight = weight.reshape(out, -1, rows * block, columns * block)
-        self.conv = nn.Conv2d(
+        conv = nn.Conv2d(
             weight.shape[1], out, rows * block, stride=block, device='meta'
         )
-        self.conv.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
-        self.conv.bias = small.bias
-        own = activation_of(norm)
-        self.act = act if isinstance(own, nn.Identity) else own
+        conv.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+        conv.bias = small.bias
+        self.conv = FusedConv.of(conv, small.slope)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.conv(F.pad(x, (4, 7, 4, 7))))
+        return self.conv(F.pad(x, (4, 7, 4, 7)))
 
 
 class _Pool(nn.Module):
@@ -131,14 +132,14 @@ class _Block(nn.Module):
     def __init__(self, block: BasicBlock | Bottleneck) -> None:
         super().__init__()
         blur = [block.blur] if isinstance(block.blur, BlurPool) else []
-        first = _activated(block.conv1, block.bn1, block.act)
+        first = _fused(block.conv1, block.bn1, block.act)
         gate = [] if block.se is None else [block.se.requires_grad_(False).eval()]
         if isinstance(block, BasicBlock):
-            last = folded_conv(block.conv2, block.bn2)
+            last = _fused(block.conv2, block.bn2)
             self.residual = nn.Sequential(first, *blur, last, *gate)
         else:
-            second = _activated(block.conv2, block.bn2, block.act)
-            last = folded_conv(block.conv3, block.bn3)
+            second = _fused(block.conv2, block.bn2, block.act)
+            last = _fused(block.conv3, block.bn3)
             self.residual = nn.Sequential(first, second, *blur, *gate, last)
         shortcut = block.downsample
         self.shortcut = (
@@ -146,14 +147,12 @@ class _Block(nn.Module):
             if shortcut is None
             else nn.Sequential(
                 *([] if isinstance(shortcut.pool, nn.Identity) else [_Pool()]),
-                folded_conv(shortcut.conv, shortcut.bn),
+                _fused(shortcut.conv, shortcut.bn),
             )
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        # The sum in place; the result another tensor than the conv's, by which
-        # `folding` would take what reads it for the conv's reader.
-        return F.relu(self.residual(x).add_(self.shortcut(x)))
+        return F.relu_(self.residual(x).add_(self.shortcut(x)))
 
 
 def _stages(net: TResNet) -> tuple[Any, ...]:
@@ -180,7 +179,7 @@ class DeployedTResNet(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = self.stem(x)
+        x = self.stem(as_fused(x))
         outs = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
