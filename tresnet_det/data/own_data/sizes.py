@@ -1,8 +1,12 @@
 """The size of an image as MMDetection reads it: turned as its EXIF says."""
 
+import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
 
@@ -12,7 +16,7 @@ __all__ = ['orientation_and_size', 'seen_size']
 
 
 def orientation_and_size(file: Path) -> tuple[int, tuple[int, int]]:
-    """EXIF's orientation (1 to 8) and (width, height) as stored.
+    """EXIF's orientation (1 to 8), as OpenCV heeds it, and (width, height) as stored.
 
     Raises:
         UserError: It is no image, or none that OpenCV reads.
@@ -35,8 +39,20 @@ def _tags(image: Image.Image) -> Any:
     if image.format == 'TIFF':
         return image.tag_v2  # type: ignore[attr-defined]
     exif = Image.Exif()
+    if image.format == 'WEBP' and not _opencv_turns_webp():
+        return exif
     exif.load(image.info.get('exif', b''))
     return exif
+
+
+@cache
+def _opencv_turns_webp() -> bool:
+    """OpenCV 5.0 does, 4.11 leaves the image as it is stored: asked of itself."""
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[Base.Orientation] = 6
+    Image.new('RGB', (1, 2)).save(file, 'WEBP', exif=exif)
+    image = cv2.imdecode(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_COLOR)
+    return image is not None and image.shape[:2] == (1, 2)
 
 
 def seen_size(file: Path) -> tuple[int, int]:
