@@ -8,6 +8,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from .folding import deployed
+from .packed import packed
 
 __all__ = ['DeployedHook']
 
@@ -31,7 +32,7 @@ class DeployedHook(Hook):
         self._trained = runner.model
         bare = runner.model.module if is_model_wrapper(runner.model) else runner.model
         # A wrapper is for gradients, of which testing has none.
-        runner.model = deployed(bare)
+        runner.model = packed(deployed(bare))
         runner.logger.info('testing with norms folded into convs')
 
     def after_test_epoch(self, runner: Any, metrics: dict | None = None) -> None:

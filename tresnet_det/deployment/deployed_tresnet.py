@@ -20,9 +20,14 @@ from ..models.abn import InPlaceABN
 from ..models.backbone import TResNet
 from ..models.layers import BlurPool, SpaceToDepth
 from ..models.network import BasicBlock, Bottleneck
-from .fused_conv import FusedConv, as_fused
 
-__all__ = ['DeployedTResNet', 'activation_of', 'folded_conv']
+__all__ = [
+    'DeployedTResNet',
+    'ReplicatedPool',
+    'UsualFormat',
+    'activation_of',
+    'folded_conv',
+]
 
 
 def folded_conv(conv: nn.Conv2d, norm: _BatchNorm) -> nn.Conv2d:
@@ -77,15 +82,14 @@ def activation_of(norm: _BatchNorm) -> nn.Module:
     return nn.Identity()
 
 
-def _fused(
-    conv: nn.Conv2d, norm: _BatchNorm, act: nn.LeakyReLU | None = None
-) -> FusedConv:
-    """Conv, norm and activation in one; ``act`` follows a norm that has none."""
+def _activated(conv: nn.Conv2d, norm: _BatchNorm, act: nn.Module) -> nn.Sequential:
+    """Folded conv and activation; ``act`` follows a norm that has none."""
     own = activation_of(norm)
-    act = own if isinstance(own, nn.LeakyReLU) else act
-    return FusedConv.of(
-        folded_conv(conv, norm), None if act is None else act.negative_slope
-    )
+    if isinstance(own, nn.Identity) and isinstance(act, nn.LeakyReLU):
+        own = nn.LeakyReLU(act.negative_slope)
+    if isinstance(own, nn.LeakyReLU):
+        own.inplace = True  # nobody else has seen what the conv returns
+    return nn.Sequential(folded_conv(conv, norm), own)
 
 
 class _Stem(nn.Module):
@@ -95,27 +99,28 @@ class _Stem(nn.Module):
     lies beyond is never read.
     """
 
-    def __init__(self, conv: nn.Conv2d, norm: _BatchNorm, act: nn.LeakyReLU) -> None:
+    def __init__(self, conv: nn.Conv2d, norm: _BatchNorm, act: nn.Module) -> None:
         super().__init__()
-        small = _fused(conv, norm, act)
+        small = folded_conv(conv, norm)
         block = SpaceToDepth.block
         out, _, rows, columns = small.weight.shape
         # Channels of the small conv: row in the block, column, input channel.
         weight = small.weight.view(out, block, block, -1, rows, columns)
         weight = weight.permute(0, 3, 4, 1, 5, 2)  # out, in, row, of it, column, of it
         weight = weight.reshape(out, -1, rows * block, columns * block)
-        conv = nn.Conv2d(
+        self.conv = nn.Conv2d(
             weight.shape[1], out, rows * block, stride=block, device='meta'
         )
-        conv.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
-        conv.bias = small.bias
-        self.conv = FusedConv.of(conv, small.slope)
+        self.conv.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+        self.conv.bias = small.bias
+        own = activation_of(norm)
+        self.act = act if isinstance(own, nn.Identity) else own
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (4, 7, 4, 7)))
+        return self.act(self.conv(F.pad(x, (4, 7, 4, 7))))
 
 
-class _Pool(nn.Module):
+class ReplicatedPool(nn.Module):
     """Average of 2x2, at an odd border of what is there.
 
     A border that stands twice has the average of standing once, and no size
@@ -126,33 +131,43 @@ class _Pool(nn.Module):
         return F.avg_pool2d(F.pad(x, (0, 1, 0, 1), 'replicate'), 2)
 
 
+class UsualFormat(nn.Module):
+    """The map not channels-last, as TResNet: mmcv's RoIAlign takes no other format."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.contiguous()
+
+
 class _Block(nn.Module):
     """A residual block: convs, gate before the last conv or after it, sum."""
 
     def __init__(self, block: BasicBlock | Bottleneck) -> None:
         super().__init__()
         blur = [block.blur] if isinstance(block.blur, BlurPool) else []
-        first = _fused(block.conv1, block.bn1, block.act)
+        first = _activated(block.conv1, block.bn1, block.act)
         gate = [] if block.se is None else [block.se.requires_grad_(False).eval()]
         if isinstance(block, BasicBlock):
-            last = _fused(block.conv2, block.bn2)
+            last = folded_conv(block.conv2, block.bn2)
             self.residual = nn.Sequential(first, *blur, last, *gate)
         else:
-            second = _fused(block.conv2, block.bn2, block.act)
-            last = _fused(block.conv3, block.bn3)
+            second = _activated(block.conv2, block.bn2, block.act)
+            last = folded_conv(block.conv3, block.bn3)
             self.residual = nn.Sequential(first, second, *blur, *gate, last)
         shortcut = block.downsample
         self.shortcut = (
             nn.Identity()
             if shortcut is None
             else nn.Sequential(
-                *([] if isinstance(shortcut.pool, nn.Identity) else [_Pool()]),
-                _fused(shortcut.conv, shortcut.bn),
+                *([] if isinstance(shortcut.pool, nn.Identity) else [ReplicatedPool()]),
+                folded_conv(shortcut.conv, shortcut.bn),
             )
         )
+        # Not in place: `folding` would take what reads the result, which would be
+        # the conv's tensor, for the conv's reader.
+        self.act = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu_(self.residual(x).add_(self.shortcut(x)))
+        return self.act(self.residual(x).add_(self.shortcut(x)))
 
 
 def _stages(net: TResNet) -> tuple[Any, ...]:
@@ -176,14 +191,14 @@ class DeployedTResNet(nn.Module):
         self.stages = nn.ModuleList(
             nn.Sequential(*[_Block(block) for block in stage]) for stage in _stages(net)
         )
+        self.usual_format = UsualFormat()
         self.eval()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = self.stem(as_fused(x))
+        x = self.stem(x)
         outs = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
             if i in self.out_indices:
-                # As TResNet does: mmcv's RoIAlign takes no other format.
-                outs.append(x.contiguous())
+                outs.append(self.usual_format(x))
         return tuple(outs)

@@ -28,6 +28,7 @@ from ..common.errors import UserError
 from ..common.paired import Seconds, paired_rounds, ratio
 from . import runtime
 from .folding import deployed
+from .packed import packed
 from .runtime import Detector, prepare, read_image
 
 __all__ = ['TORCH_WAYS', 'Row', 'Subject', 'first_detection', 'measure', 'table']
@@ -87,13 +88,17 @@ def _compiled(model: BaseModel) -> BaseModel:
     return model
 
 
+def _folded(model: BaseModel) -> BaseModel:
+    return packed(deployed(model))
+
+
 # Name -> what is done to the model, and half precision or not.
 TORCH_WAYS: dict[str, tuple[Callable[[BaseModel], BaseModel], bool]] = {
     'MMDetection': (_plain, False),
-    'folded': (deployed, False),
+    'folded': (_folded, False),
     'torch.compile': (_compiled, False),
     'bfloat16': (_plain, True),
-    'folded, bfloat16': (deployed, True),
+    'folded, bfloat16': (_folded, True),
 }
 
 
