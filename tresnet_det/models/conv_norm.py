@@ -38,12 +38,42 @@ Grads = tuple[Tensor | None, ...]
 
 
 def _pooled(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False)
+    if not _pools_by_slices(x):
+        return F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False)
+    upper, lower = x[:, :, ::2], x[:, :, 1::2]
+    out = upper[..., ::2] + upper[..., 1::2]
+    out += lower[..., ::2]
+    out += lower[..., 1::2]
+    out *= 0.25
+    return out
 
 
 def _pooled_backward(grad: Tensor, x: Tensor) -> Tensor:
-    return torch.ops.aten.avg_pool2d_backward(
-        grad, x, [2, 2], [2, 2], [0, 0], True, False, None
+    if not _pools_by_slices(x):
+        return torch.ops.aten.avg_pool2d_backward(
+            grad, x, [2, 2], [2, 2], [0, 0], True, False, None
+        )
+    out, grad = torch.empty_like(x), grad * 0.25
+    out[:, :, ::2, ::2] = grad
+    out[:, :, ::2, 1::2] = grad
+    out[:, :, 1::2] = out[:, :, ::2]
+    return out
+
+
+def _pools_by_slices(x: Tensor) -> bool:
+    """On a CPU torch's pool takes four times as long as the same sums by slices.
+
+    They are added in its order, so that the result is the same to the last bit;
+    in half types it adds in float32.
+    """
+    height, width = x.shape[2:]
+    return (
+        x.device.type == 'cpu'
+        and x.dtype in (torch.float32, torch.float64)
+        and x.is_contiguous()
+        and isinstance(height, int)
+        and isinstance(width, int)
+        and height % 2 == width % 2 == 0
     )
 
 
