@@ -141,8 +141,9 @@ def test_sums_make_no_map(kind):
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             out = func(*args, **(kwargs or {}))
+            # A shortcut's pool adds lines, which are slices.
             if func is torch.ops.aten.add.Tensor and out.dim() == 4:
-                self.maps += 1
+                self.maps += args[0].is_contiguous()
             return out
 
     model = network(kind)

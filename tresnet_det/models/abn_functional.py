@@ -366,10 +366,32 @@ class _Gate(torch.autograd.Function):
     @first_order_only
     def backward(ctx: Any, saved: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         s, x, mean, invstd, weight, bias = saved
+        ds = None
+        if ctx.needs_input_grad[1]:
+            ds = _gate_gradient(grad, s, x, mean, invstd, weight, bias)
+        return (grad * s, ds, *[None] * 5)
+
+
+def _gate_gradient(
+    grad: Tensor,
+    s: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    invstd: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+) -> Tensor:
+    """The sum of grad * z for z = batch_norm(x), in the shape of ``s``."""
+    if s.shape != (*x.shape[:2], 1, 1) or x.dtype not in (torch.float32, torch.float64):
         z = F.batch_norm(
             x, mean, invstd.pow(-2), _to(weight, mean), _to(bias, mean), False, 0.0, 0.0
         )
-        return (grad * s, (grad * z).sum_to_size(s.shape), *[None] * 5)
+        return (grad * z).sum_to_size(s.shape)
+    # z is linear in x in each channel, so two sums do, and z is not made again.
+    scale = invstd if weight is None else invstd * weight
+    offset = -mean * scale if bias is None else bias - mean * scale
+    sums = ((grad * x).sum_to_size(s.shape), grad.sum_to_size(s.shape))
+    return sums[0] * scale[:, None, None] + sums[1] * offset[:, None, None]
 
 
 def plain(group: Group, *tensors: Tensor | None) -> bool:

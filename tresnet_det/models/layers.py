@@ -272,8 +272,17 @@ class SqueezeExcite(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """Factors of shape (N, C, 1, 1) between 0 and 1."""
-        x = x.mean((2, 3), keepdim=True)
+        x = _mean_over_pixels(x)
         return self.fc2(F.relu(self.fc1(x), inplace=True)).sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)
+
+
+def _mean_over_pixels(x: Tensor) -> Tensor:
+    """Shape (N, C, 1, 1)."""
+    if torch_operators_wanted() or x.dtype not in (torch.float32, torch.float64):
+        return x.mean((2, 3), keepdim=True)  # a sum leaves the range of float16
+    # The same values; but the gradient of a sum is an expanded one, while mean()
+    # writes a whole map of it.
+    return x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
