@@ -28,7 +28,7 @@ def test_benchmark(monkeypatch, capsys):
     assert cells[4][:2] == ['m:inplace', '29.34'] and cells[4][-1] == '-'
     assert float(cells[4][2]) > 1 and '-' not in cells[4][:-1]
     # For inference alone: nothing is kept, no step is timed. Norms went.
-    assert cells[5][0] == 'm:deployed' and cells[5][2:6] == ['-'] * 4
+    assert cells[5][0] == 'm:deployed' and cells[5][1:6] == ['-'] * 5
     assert float(cells[5][6]) > 0 and float(cells[5][7]) != 1
     assert [row[:2] for row in cells[-3:]] == [
         ['m:inplace', 'training'],

@@ -110,7 +110,8 @@ def main() -> None:
     print('|---' * (2 + len(COLUMNS)) + '|')
     for row in rows:
         cells = [cell(getattr(row, name)) for name in COLUMNS]
-        print('|', ' | '.join([row.name, f'{row.params / 1e6:.2f}', *cells]), '|')
+        params = '-' if row.params is None else f'{row.params / 1e6:.2f}'
+        print('|', ' | '.join([row.name, params, *cells]), '|')
     if args.operators:
         print('\n| backbone | step | convolution | batch norm | other |')
         print('|---' * 5 + '|')

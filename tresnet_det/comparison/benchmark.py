@@ -210,7 +210,7 @@ class Row(NamedTuple):
 
     Attributes:
         name: As given to `build_backbone`.
-        params: Number of parameters.
+        params: Number of parameters; None of a network that has none left.
         kept, kept_ratio: MiB kept for backward per image in training mode.
         train, train_ratio: Seconds of a training step, median of the rounds.
             None, as what is kept, of a network for inference alone.
@@ -221,7 +221,7 @@ class Row(NamedTuple):
     """
 
     name: str
-    params: int
+    params: int | None
     kept: float | None
     kept_ratio: float | None
     train: float | None
@@ -298,7 +298,7 @@ def measure(
     return [
         Row(
             name,
-            sum(p.numel() for p in models[name].parameters()),
+            sum(p.numel() for p in models[name].parameters()) or None,
             kept.get(name),
             kept[name] / kept[names[0]] if {name, names[0]} <= kept.keys() else None,
             *figures(times['training'], name),
