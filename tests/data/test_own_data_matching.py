@@ -276,6 +276,17 @@ def test_size_is_what_mmdetection_reads(tmp_path, ending, orientation):
     assert seen_size(file) == (width, height)
 
 
+def test_a_webp_with_the_mark_of_jpeg_is_not_turned(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = tmp_path / 'a.webp'
+    # Pillow takes the first mark off.
+    draw(file, exif=b'Exif\0\0' * 2 + exif.tobytes().removeprefix(b'Exif\0\0'))
+    assert b'EXIF' in file.read_bytes() and b'Exif\0\0' in file.read_bytes()
+    height, width = mmcv.imfrombytes(file.read_bytes()).shape[:2]
+    assert seen_size(file) == (width, height) == SIZE
+
+
 @pytest.mark.parametrize('ending', ['jpg', 'webp'])
 def test_an_orientation_in_xmp_alone_turns_nothing(tmp_path, ending):
     xmp = (

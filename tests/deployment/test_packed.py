@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tresnet_det import TResNet, UserError
 from tresnet_det.deployment.folding import deployed, head_maps
 from tresnet_det.deployment.packed import PackedTResNet, packed
+from tresnet_det.models.layers import SqueezeExcite
 
 BOTTLENECKS = dict(ARCH, bottleneck=(True,) * 4, slope=1e-6, stem_slope=1e-6)
 OPERATOR = 'mkldnn::_convolution_pointwise'
@@ -236,3 +237,47 @@ def test_threads_with_images_of_several_sizes():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+class TwiceGated(SqueezeExcite):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('case', ['subclass', 'hook', 'padding', 'activation', 'own'])
+def test_what_it_does_not_know_stays(case):
+    _, fast = network(norm='BN')
+    net = fast._net[0]
+    block = net.stages[0][0]
+    conv, act = block.residual[0]
+    gate = next(m for m in block.residual if isinstance(m, SqueezeExcite))
+    if case == 'subclass':
+        gate.__class__ = TwiceGated
+    elif case == 'hook':
+        for module in (gate, conv, act, block.act):
+            module.register_forward_hook(lambda m, i, o: o * 2)
+    elif case == 'padding':
+        conv.padding_mode = 'reflect'
+        conv._reversed_padding_repeated_twice = [1, 1, 1, 1]
+    elif case == 'activation':
+        act.__class__ = type('Own', (torch.nn.LeakyReLU,), dict(forward=doubled))
+    else:
+        act.forward = lambda x: x * 3
+    for _ in range(4):
+        near(fast(images()), net(images()))
+
+
+def doubled(self, x):
+    return x * 2
+
+
+@torch.no_grad()
+def test_moved_to_another_dtype_and_back():
+    net, fast = network()
+    warm(fast)
+    fast.double()
+    near(fast(images().double()), net.double()(images().double()), 1e-6)
+    fast.float()
+    for _ in range(4):
+        near(fast(images()), net.float()(images()))

@@ -247,6 +247,22 @@ def test_gated_norm_equals_norm_then_gate():
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize('offset', [0, 3, 30])
+def test_gradient_of_a_gate_is_not_lost_beside_a_mean(offset):
+    """A map whose mean is many deviations, and gradients that have a mean."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(2, C, 40, 40, generator=draw) + offset
+    grad = torch.rand(2, C, 40, 40, generator=draw)
+    wanted = ((x.double() - x.double().mean((0, 2, 3), keepdim=True)) * grad).sum(
+        (2, 3)
+    )
+    wanted = wanted / (x.double().var((0, 2, 3), unbiased=False) + 1e-5).sqrt()
+    gate = torch.ones(2, C, 1, 1, requires_grad=True)
+    InPlaceABN(C, activation='identity').forward_gated(x, lambda z: gate).backward(grad)
+    error = (gate.grad[:, :, 0, 0] - wanted).abs().max() / wanted.abs().max()
+    assert error <= 1e-6 * (1 + 2 * offset), error
+
+
 @pytest.mark.parametrize('shape', [(4, C), (4, C, 7), (2, C, 3, 4, 5)])
 def test_any_number_of_dimensions(shape):
     x, abn = rand(*shape), fill(InPlaceABN(C).double())

@@ -4,7 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tresnet_det.models.conv_norm import _pooled, _pooled_backward, _pools_by_slices
+from tresnet_det import InPlaceABN
+from tresnet_det.models.conv_norm import (
+    _pooled,
+    _pooled_backward,
+    _pools_by_slices,
+    conv_norm,
+)
 
 SLICES = {
     (size, dtype, False)
@@ -34,3 +40,21 @@ def test_equal_to_the_last_bit(size, dtype, channels_last):
         got = _pooled_backward(grad, x)
     assert torch.equal(got, x.grad) and got.stride() == x.stride()
     assert torch.equal(grad, before)
+
+
+def test_gradients_of_a_batch_of_gradients():
+    torch.manual_seed(0)
+    conv, norm = (
+        torch.nn.Conv2d(8, 12, 1, bias=False),
+        InPlaceABN(12, activation='identity'),
+    )
+    y = conv_norm(torch.randn(2, 8, 16, 12), conv, norm, pool=True)
+    many = torch.randn(3, *y.shape)
+
+    def grads(grad, batched):
+        return torch.autograd.grad(
+            y, conv.weight, grad, retain_graph=True, is_grads_batched=batched
+        )[0]
+
+    right = torch.stack([grads(grad, False) for grad in many])
+    assert torch.allclose(grads(many, True), right, atol=1e-5)

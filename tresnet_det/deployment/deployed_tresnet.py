@@ -22,6 +22,7 @@ from ..models.layers import BlurPool, SpaceToDepth
 from ..models.network import BasicBlock, Bottleneck
 
 __all__ = [
+    'CONTAINERS',
     'DeployedTResNet',
     'ReplicatedPool',
     'UsualFormat',
@@ -202,3 +203,7 @@ class DeployedTResNet(nn.Module):
             if i in self.out_indices:
                 outs.append(self.usual_format(x))
         return tuple(outs)
+
+
+# The modules of a DeployedTResNet that do nothing but call others.
+CONTAINERS = (DeployedTResNet, _Stem, _Block, nn.Sequential, nn.ModuleList)

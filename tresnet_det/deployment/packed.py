@@ -7,6 +7,7 @@ on the size of the map. torch's compiler asks for both by the operators below
 """
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +17,12 @@ from torch import Tensor
 from ..common.errors import UserError
 from ..models.layers import SqueezeExcite
 from ..models.tracing import torch_operators_wanted
-from .deployed_tresnet import DeployedTResNet, ReplicatedPool, UsualFormat
+from .deployed_tresnet import (
+    CONTAINERS,
+    DeployedTResNet,
+    ReplicatedPool,
+    UsualFormat,
+)
 
 __all__ = ['PackedTResNet', 'packed']
 
@@ -50,7 +56,8 @@ class PackedTResNet(nn.Module):
     gradients, autocast, other devices, traces and exports.
 
     The weights are fixed: they are neither parameters nor in the state dict, so that
-    nothing can change them behind what was packed.
+    nothing can change them behind what was packed. For the same reason neither
+    torch.fx nor torch.jit.script finds them: both take the network itself.
 
     Args:
         net: It is taken over.
@@ -82,6 +89,12 @@ class PackedTResNet(nn.Module):
         # After it went well, and when its convs have been packed for this shape.
         self._last = x.shape, count, fast
         return outs
+
+    def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Any:
+        # to() and the like reach the network too.
+        self._net[0]._apply(fn)
+        self._last = (None, 0, None)
+        return super()._apply(fn, recurse)
 
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
         raise UserError(
@@ -145,18 +158,25 @@ class _Copied(nn.Module):
         return out
 
 
+# What is known to compute the same in another way; of any other module, a subclass or
+# one with a hook too, nothing is known.
+_SAME: dict[type, Callable[[Any], nn.Module]] = {
+    nn.Conv2d: _PackedConv,
+    nn.ReLU: lambda relu: nn.ReLU(inplace=True),
+    SqueezeExcite: _GateInPlace,
+    ReplicatedPool: lambda pool: nn.AvgPool2d(
+        2, ceil_mode=True, count_include_pad=False
+    ),
+    UsualFormat: lambda usual: _Copied(),
+}
+
+
 def _twin(module: nn.Module) -> nn.Module:
     """What computes the same without gradients, faster, with the same tensors."""
-    if type(module) is nn.Conv2d:
-        return _PackedConv(module)
-    if isinstance(module, nn.ReLU):
-        return nn.ReLU(inplace=True)
-    if isinstance(module, SqueezeExcite):
-        return _GateInPlace(module)
-    if isinstance(module, ReplicatedPool):
-        return nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
-    if isinstance(module, UsualFormat):
-        return _Copied()
+    if _is_plain(module) and type(module) in _SAME:
+        return _SAME[type(module)](module)
+    if type(module) not in CONTAINERS:
+        return module
     twin = copy.copy(module)
     twin._modules = {}
     last = None
@@ -164,14 +184,24 @@ def _twin(module: nn.Module) -> nn.Module:
         # In these networks a LeakyReLU that is registered after a conv follows it.
         # oneDNN's, with slope 0, makes 0 of NaN.
         if (
-            isinstance(last, _PackedConv)
-            and isinstance(child, nn.LeakyReLU)
+            type(last) is _PackedConv
+            and type(child) is nn.LeakyReLU
+            and _is_plain(child)
             and child.negative_slope
         ):
             last.act = 'leaky_relu', [child.negative_slope]
             child = nn.Identity()
         last = twin._modules[name] = _twin(child)
     return twin
+
+
+def _is_plain(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d) and (
+        module.padding_mode != 'zeros' or isinstance(module.padding, str)
+    ):
+        return False
+    own = vars(module)
+    return not ('forward' in own or own['_forward_hooks'] or own['_forward_pre_hooks'])
 
 
 def _by_onednn(x: Tensor) -> bool:

@@ -387,11 +387,11 @@ def _gate_gradient(
             x, mean, invstd.pow(-2), _to(weight, mean), _to(bias, mean), False, 0.0, 0.0
         )
         return (grad * z).sum_to_size(s.shape)
-    # z is linear in x in each channel, so two sums do, and z is not made again.
+    # z is scale * (x - mean) + bias. Centred, the sum does not cancel.
     scale = invstd if weight is None else invstd * weight
-    offset = -mean * scale if bias is None else bias - mean * scale
-    sums = ((grad * x).sum_to_size(s.shape), grad.sum_to_size(s.shape))
-    return sums[0] * scale[:, None, None] + sums[1] * offset[:, None, None]
+    ds = (grad * (x - mean[:, None, None])).sum_to_size(s.shape)
+    ds = ds * scale[:, None, None]
+    return ds if bias is None else ds + grad.sum_to_size(s.shape) * bias[:, None, None]
 
 
 def plain(group: Group, *tensors: Tensor | None) -> bool:

@@ -53,7 +53,8 @@ def _pooled_backward(grad: Tensor, x: Tensor) -> Tensor:
         return torch.ops.aten.avg_pool2d_backward(
             grad, x, [2, 2], [2, 2], [0, 0], True, False, None
         )
-    out, grad = torch.empty_like(x), grad * 0.25
+    grad = grad * 0.25
+    out = grad.new_empty(x.shape)  # from the gradient, which may be a batch of them
     out[:, :, ::2, ::2] = grad
     out[:, :, ::2, 1::2] = grad
     out[:, :, 1::2] = out[:, :, ::2]

@@ -271,7 +271,10 @@ class SqueezeExcite(nn.Module):
         self.fc2 = nn.Conv2d(hidden, channels, 1)
 
     def gate(self, x: Tensor) -> Tensor:
-        """Factors of shape (N, C, 1, 1) between 0 and 1."""
+        """Factors of shape (N, C, 1, 1) between 0 and 1.
+
+        The gradient by ``x`` is an expanded tensor of shape (N, C, H, W).
+        """
         x = _mean_over_pixels(x)
         return self.fc2(F.relu(self.fc1(x), inplace=True)).sigmoid()
 

@@ -38,10 +38,13 @@ def _tags(image: Image.Image) -> Any:
     """Those that OpenCV heeds too: Pillow takes an orientation from XMP as well."""
     if image.format == 'TIFF':
         return image.tag_v2  # type: ignore[attr-defined]
-    exif = Image.Exif()
-    if image.format == 'WEBP' and not _opencv_turns_webp():
+    exif, content = Image.Exif(), image.info.get('exif', b'')
+    if image.format == 'WEBP' and (
+        # The mark is for JPEG. Pillow skips it, OpenCV then reads nothing.
+        content.startswith(b'Exif\0\0') or not _opencv_turns_webp()
+    ):
         return exif
-    exif.load(image.info.get('exif', b''))
+    exif.load(content)
     return exif
 
 
