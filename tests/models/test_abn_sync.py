@@ -10,6 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from test_backbone import SMALL, build, image
 from torch import nn
@@ -135,6 +136,7 @@ def detector():
     is used instead.
     """
     torch.manual_seed(0)
+    init_default_scope('mmdet')  # another test may have left another one
     return MODELS.build(
         dict(
             type='RetinaNet',
