@@ -42,7 +42,7 @@ TESTED = (
             'mmdet': '3.3.0',
         },
         '2026-11-29',
-        '3858 passed, 3 skipped, 0 failed',
+        '3934 passed, 3 skipped, 0 failed',
     ),
     SuiteRun(
         'torch21',
@@ -53,8 +53,8 @@ TESTED = (
             'mmcv': '2.1.0',
             'mmdet': '3.3.0',
         },
-        '2026-11-28',
-        '3335 passed, 72 skipped, 1 failed',
+        '2026-11-29',
+        '3719 passed, 82 skipped, 0 failed',
     ),
     SuiteRun(
         'onedl',
@@ -65,7 +65,7 @@ TESTED = (
             'mmcv': '2.3.6',
             'mmdet': '3.5.1',
         },
-        '2026-11-28',
-        '3541 passed, 5 skipped, 0 failed',
+        '2026-11-29',
+        '3879 passed, 5 skipped, 0 failed',
     ),
 )
