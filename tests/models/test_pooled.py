@@ -48,12 +48,13 @@ def test_gradients_of_a_batch_of_gradients():
         torch.nn.Conv2d(8, 12, 1, bias=False),
         InPlaceABN(12, activation='identity'),
     )
-    y = conv_norm(torch.randn(2, 8, 16, 12), conv, norm, pool=True)
+    x = torch.randn(2, 8, 16, 12, requires_grad=True)
+    y = conv_norm(x, conv, norm, pool=True)
     many = torch.randn(3, *y.shape)
 
     def grads(grad, batched):
         return torch.autograd.grad(
-            y, conv.weight, grad, retain_graph=True, is_grads_batched=batched
+            y, x, grad, retain_graph=True, is_grads_batched=batched
         )[0]
 
     right = torch.stack([grads(grad, False) for grad in many])
